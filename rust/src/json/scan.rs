@@ -1,0 +1,336 @@
+//! A cursor over JSON text that finds members without building a tree.
+//!
+//! Two strictnesses, for two sides. What an upstream sends is read *leniently*: the cursor only needs to know where
+//! a value ends, so lone surrogates, `1e400`, `NaN`, control characters or an invalid escape elsewhere in an event
+//! never hide its usage. What a client sends is first checked *strictly* against RFC 8259 by
+//! [`validate`](super::validate::validate), because what we route by must be what the upstream reads.
+//!
+//! Nothing recurses: nesting is a counter, so depth costs no call stack.
+//! Every method is linear in the bytes it passes over.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The text is not JSON as far as it had to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// Byte offset at which reading stopped.
+    pub at: usize,
+    /// What is wrong there, in words for the caller.
+    pub what: &'static str,
+}
+
+/// What a value is, told by its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `{`
+    Object,
+    /// `[`
+    Array,
+    /// `"`
+    String,
+    /// A digit or a minus sign.
+    Number,
+    /// `t` or `f`
+    Bool,
+    /// `n`
+    Null,
+    /// Anything else, also the end of the text.
+    Other,
+}
+
+/// A member's name as it stands in the text, without its quotes.
+#[derive(Debug, Clone)]
+pub struct Key<'a> {
+    /// The bytes between the quotes, escapes and all.
+    pub raw: &'a [u8],
+    /// Where the opening quote stands.
+    pub at: usize,
+    escaped: bool,
+}
+
+impl<'a> Key<'a> {
+    /// The name with its escapes resolved: `"\u0075sage"` is `usage`.
+    pub fn name(&self) -> Cow<'a, [u8]> {
+        if self.escaped {
+            unescape(self.raw)
+        } else {
+            Cow::Borrowed(self.raw)
+        }
+    }
+}
+
+/// A position in JSON text; values are passed over or entered, in one direction.
+#[derive(Debug, Clone)]
+pub struct Cursor<'a> {
+    text: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Starts at the first byte of `text`.
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { text, pos: 0 }
+    }
+
+    /// Starts at byte `pos` of `text`; spans stay relative to `text`.
+    pub fn at(text: &'a [u8], pos: usize) -> Self {
+        Self { text, pos: pos.min(text.len()) }
+    }
+
+    /// The current byte offset.
+    pub fn position(&self) -> usize {
+        self.pos
+    }
+
+    /// What the next value is; moves past white space only.
+    #[inline]
+    pub fn peek(&mut self) -> Kind {
+        self.white();
+        match self.text.get(self.pos) {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Enters an object; [`Cursor::key`] then walks its members.
+    #[inline]
+    pub fn object(&mut self) -> Result<(), Malformed> {
+        self.expect(b'{', "an object is expected")
+    }
+
+    /// Enters an array; [`Cursor::element`] then walks its elements.
+    #[inline]
+    pub fn array(&mut self) -> Result<(), Malformed> {
+        self.expect(b'[', "an array is expected")
+    }
+
+    /// Moves to the next member's value and returns its name; `None` once the object is closed.
+    /// `first` starts as true and belongs to this one object. The value must be passed or entered before the next call.
+    #[inline]
+    pub fn key(&mut self, first: &mut bool) -> Result<Option<Key<'a>>, Malformed> {
+        self.white();
+        if self.eat(b'}') {
+            return Ok(None);
+        }
+        if !*first {
+            self.expect(b',', "a comma or } is expected after a member")?;
+            self.white();
+        }
+        *first = false;
+        let at = self.pos;
+        let (span, escaped) = self.string()?;
+        self.expect(b':', "a colon is expected after a member's name")?;
+        Ok(Some(Key { raw: &self.text[span], at, escaped }))
+    }
+
+    /// Moves to the next element; false once the array is closed. `first` as in [`Cursor::key`].
+    #[inline]
+    pub fn element(&mut self, first: &mut bool) -> Result<bool, Malformed> {
+        self.white();
+        if self.eat(b']') {
+            return Ok(false);
+        }
+        if !*first {
+            self.expect(b',', "a comma or ] is expected after an element")?;
+        }
+        *first = false;
+        Ok(true)
+    }
+
+    /// Passes over one value of any kind and returns where it stands.
+    #[inline]
+    pub fn skip(&mut self) -> Result<Range<usize>, Malformed> {
+        let kind = self.peek();
+        let start = self.pos;
+        match kind {
+            Kind::String => {
+                self.string()?;
+            }
+            Kind::Object | Kind::Array => self.container()?,
+            _ => self.scalar()?,
+        }
+        Ok(start..self.pos)
+    }
+
+    /// Only white space is left.
+    pub fn end(&mut self) -> Result<(), Malformed> {
+        self.white();
+        if self.pos == self.text.len() {
+            Ok(())
+        } else {
+            Err(self.malformed("there is something after the JSON value"))
+        }
+    }
+
+    /// Passes over a string and returns the span between its quotes and whether it holds escapes.
+    #[inline]
+    pub fn string(&mut self) -> Result<(Range<usize>, bool), Malformed> {
+        self.white();
+        if !self.eat(b'"') {
+            return Err(self.malformed("a string is expected"));
+        }
+        let start = self.pos;
+        let mut escaped = false;
+        loop {
+            match memchr::memchr2(b'"', b'\\', &self.text[self.pos..]) {
+                Some(i) if self.text[self.pos + i] == b'"' => {
+                    let end = self.pos + i;
+                    self.pos = end + 1;
+                    return Ok((start..end, escaped));
+                }
+                Some(i) if self.pos + i + 1 < self.text.len() => {
+                    escaped = true;
+                    self.pos += i + 2;
+                }
+                _ => return Err(self.malformed("a string is not closed")),
+            }
+        }
+    }
+
+    fn container(&mut self) -> Result<(), Malformed> {
+        let mut depth = 0usize;
+        while let Some(&byte) = self.text.get(self.pos) {
+            match byte {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.pos += 1;
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+            self.pos += 1;
+        }
+        Err(self.malformed("an object or array is not closed"))
+    }
+
+    fn scalar(&mut self) -> Result<(), Malformed> {
+        let start = self.pos;
+        while let Some(byte) = self.text.get(self.pos) {
+            if matches!(byte, b',' | b'}' | b']' | b':' | b'"' | b'{' | b'[' | b' ' | b'\t' | b'\n' | b'\r') {
+                break;
+            }
+            self.pos += 1;
+        }
+        if self.pos == start {
+            return Err(self.malformed("a value is expected"));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn white(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.pos) {
+            self.pos += 1;
+        }
+    }
+
+    #[inline]
+    fn eat(&mut self, byte: u8) -> bool {
+        let hit = self.text.get(self.pos) == Some(&byte);
+        self.pos += usize::from(hit);
+        hit
+    }
+
+    #[inline]
+    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Malformed> {
+        self.white();
+        if self.eat(byte) {
+            Ok(())
+        } else {
+            Err(self.malformed(what))
+        }
+    }
+
+    #[cold]
+    fn malformed(&self, what: &'static str) -> Malformed {
+        Malformed { at: self.pos, what }
+    }
+}
+
+/// A count as providers write them: digits, or an integral decimal such as `12.0`; at most 2^53-1, where larger ones
+/// saturate (design section 5). Negative, fractional, exponent, quoted and other values are `None`.
+pub fn count(raw: &[u8]) -> Option<u64> {
+    const LARGEST: u64 = (1 << 53) - 1;
+    let (digits, fraction) = match memchr::memchr(b'.', raw) {
+        Some(i) => (&raw[..i], Some(&raw[i + 1..])),
+        None => (raw, None),
+    };
+    if digits.is_empty() || fraction.is_some_and(|f| f.is_empty() || f.iter().any(|&b| b != b'0')) {
+        return None;
+    }
+    let mut n = 0u64;
+    for &byte in digits {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        n = n.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
+    }
+    Some(n.min(LARGEST))
+}
+
+/// Resolves the escapes of a string's inside. Lone surrogates and invalid escapes become U+FFFD.
+pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(b'\\', raw) else { return Cow::Borrowed(raw) };
+    let mut out = Vec::with_capacity(raw.len());
+    out.extend_from_slice(&raw[..first]);
+    let mut i = first;
+    while i < raw.len() {
+        if raw[i] != b'\\' {
+            out.push(raw[i]);
+            i += 1;
+            continue;
+        }
+        let (byte, next) = match raw.get(i + 1) {
+            Some(b'n') => (b'\n', i + 2),
+            Some(b't') => (b'\t', i + 2),
+            Some(b'r') => (b'\r', i + 2),
+            Some(b'b') => (8, i + 2),
+            Some(b'f') => (12, i + 2),
+            Some(&c @ (b'"' | b'\\' | b'/')) => (c, i + 2),
+            Some(b'u') => {
+                i = unescape_unicode(raw, i, &mut out);
+                continue;
+            }
+            _ => {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+                i += 2;
+                continue;
+            }
+        };
+        out.push(byte);
+        i = next;
+    }
+    Cow::Owned(out)
+}
+
+/// Resolves `\uXXXX`, or a pair of surrogates, at `i`; returns where to go on.
+fn unescape_unicode(raw: &[u8], i: usize, out: &mut Vec<u8>) -> usize {
+    let unit = |at: usize| -> Option<u32> {
+        let text = std::str::from_utf8(raw.get(at + 2..at + 6)?).ok()?;
+        (raw.get(at..at + 2)? == b"\\u" && text.bytes().all(|b| b.is_ascii_hexdigit()))
+            .then(|| u32::from_str_radix(text, 16).ok())?
+    };
+    let (code, next) = match (unit(i), unit(i + 6)) {
+        (Some(high @ 0xD800..=0xDBFF), Some(low @ 0xDC00..=0xDFFF)) => {
+            (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), i + 12)
+        }
+        (Some(code), _) => (code, i + 6),
+        (None, _) => (0xFFFD, i + 2),
+    };
+    let mut buffer = [0; 4];
+    out.extend_from_slice(char::from_u32(code).unwrap_or('\u{fffd}').encode_utf8(&mut buffer).as_bytes());
+    next
+}

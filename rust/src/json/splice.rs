@@ -1,0 +1,1 @@
+//! Replaces, inserts and removes top-level members of a JSON object as text.

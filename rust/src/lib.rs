@@ -1,0 +1,9 @@
+//! The hot path of Sluicegate: everything that interprets bytes.
+//!
+//! # Layout
+//!
+//! - [`json`]: members of JSON text found and replaced in place, without building a tree.
+//!
+//! Nothing here does I/O, reads a clock or knows Python, but for `python/`, the seam to asyncio.
+
+pub mod json;
