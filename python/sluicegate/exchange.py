@@ -1,0 +1,248 @@
+"""The typed record of one request's life, and the row that is left of it.
+
+An :class:`Exchange` is made by the edge when a request's head has arrived, filled by :mod:`sluicegate.gateway` on the
+way, and turned into a :class:`Row` when it ends. Nobody keeps a dict beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Provenance = Literal["provider", "partial", "estimated", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One way in: ``name`` as metrics say it (OpenTelemetry's operation), the wire dialect, the path below the mount."""
+
+    name: str
+    operation: str
+    dialect: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Which API page a mount imitates: one row of design section 4's table."""
+
+    name: str
+    #: Whose model name stands in answers.
+    model_in_answers: Literal["provider", "requested"] = "provider"
+    #: ``asked``: only who asked gets the usage event; ``pass``: as the upstream sends it; ``always``.
+    usage_event: Literal["asked", "pass", "always"] = "asked"
+    #: ``choices: []`` of a usage event becomes one empty choice.
+    fill_choices: bool = False
+    #: A finished stream without ``[DONE]`` gets one, and an open event its line ends.
+    ensure_done: bool = True
+    #: BOM, ``id:`` and ``retry:`` lines are dropped on chat routes.
+    tidy: bool = True
+    #: ``stream_options`` without ``stream`` is refused by us.
+    strict_stream_options: bool = False
+    #: ``$schema`` stands in whole answers, and its document below the mount.
+    schema: bool = False
+    #: Which dialect errors are written in; empty: the endpoint's own.
+    errors: str = ""
+    #: What is missing before a mount may use it; empty: nothing.
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path prefix and how it speaks."""
+
+    prefix: str
+    profile: Profile
+    public_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where Rust writes the client's bytes: the transport's bound methods, and whether bytes go in HTTP chunks."""
+
+    write: Callable[[bytes], None]
+    buffered: Callable[[], int]
+    framed: bool
+
+
+class Client(Protocol):
+    """The client's message: unopened, opened, committed, ended. :mod:`sluicegate.web.message` is the real one."""
+
+    @property
+    def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Every ``Authorization`` and every ``x-api-key`` header's value."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The request's headers that design section 4 item 8 lets through to an upstream."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Body bytes read from the client."""
+
+    async def body(self) -> bytes:
+        """The whole request body. Raises BodyTooLarge, BodyTooSlow, BodyUnsupported or ClientLeft."""
+
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """The answer is this, whole. Only while unopened."""
+
+    async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+        """Sends the head of a 200 event stream. Raises ClientLeft."""
+
+    async def drain(self) -> None:
+        """Waits until the client has read. Raises TimeoutError after the write timeout."""
+
+    async def end(self, *, reusable: bool) -> None:
+        """Ends an opened message; the connection is closed after it unless ``reusable``."""
+
+    def abort(self) -> None:
+        """Drops the client's connection without ending the message (RST: its buffer is full anyway)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Counts with one meaning everywhere: cached and cache-write are parts of input, reasoning of output."""
+
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens with where each direction's figure came from; ``reported`` is the provider's own spelling of it."""
+
+    tokens: Tokens = field(default_factory=Tokens)
+    input_provenance: Provenance = "none"
+    output_provenance: Provenance = "none"
+    reported: tuple[tuple[str, int], ...] = ()
+
+
+NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one target and how it ended."""
+
+    target: str
+    outcome: str
+    status: int
+    usage: Usage = NO_USAGE
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request's life. Times are monotonic seconds but for ``received_at`` (Unix time)."""
+
+    id: str
+    endpoint: Endpoint
+    mount: Mount
+    client: Client
+    received: float
+    received_at: float
+    user_agent: str = ""
+    caller: str = ""
+    group: str = ""
+    requested_model: str = ""
+    stream: bool = False
+    #: The configured model's name: the ``model`` label. ``_other`` until a model is found.
+    model: str = "_other"
+    #: ``upstream/model`` as metrics say it: bounded by the configuration.
+    target: str = ""
+    upstream: str = ""
+    upstream_model: str = ""
+    upstream_request_id: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    status: int = 0
+    error_code: str = ""
+    outcome: str = ""
+    usage: Usage = NO_USAGE
+    time_to_first_content: float | None = None
+    #: When the request was handed to the upstream, and when its answer's last byte came: what is not ours is between.
+    dispatched: float | None = None
+    answered: float | None = None
+    bytes_out: int = 0
+    upstream_bytes_in: int = 0
+    upstream_bytes_out: int = 0
+    events: int = 0
+    malformed_events: int = 0
+    #: Where the client left, if it did: before_head, before_commit, streaming.
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is left of a request: design section 5, as far as it is known without a ledger. Durations in seconds."""
+
+    id: str
+    upstream_request_id: str
+    endpoint: str
+    operation: str
+    stream: bool
+    received_at: float
+    duration: float
+    caller: str
+    group: str
+    requested_model: str
+    model: str
+    target: str
+    upstream: str
+    upstream_model: str
+    attempts: tuple[Attempt, ...]
+    status: int
+    error_code: str
+    outcome: str
+    usage: Usage
+    time_to_first_content: float | None
+    overhead: float
+    bytes_in: int
+    bytes_out: int
+    upstream_bytes_in: int
+    upstream_bytes_out: int
+    events: int
+    malformed_events: int
+    left: str
+    configuration: str
+
+
+def row(exchange: Exchange, ended: float, configuration: str) -> Row:
+    """The row of an ended exchange. Overhead is the time in which nothing was asked of an upstream."""
+    upstream_time = 0.0
+    if exchange.dispatched is not None:
+        upstream_time = (exchange.answered if exchange.answered is not None else ended) - exchange.dispatched
+    duration = ended - exchange.received
+    return Row(
+        id=exchange.id,
+        upstream_request_id=exchange.upstream_request_id,
+        endpoint=exchange.endpoint.name,
+        operation=exchange.endpoint.operation,
+        stream=exchange.stream,
+        received_at=exchange.received_at,
+        duration=duration,
+        caller=exchange.caller,
+        group=exchange.group,
+        requested_model=exchange.requested_model,
+        model=exchange.model,
+        target=exchange.target,
+        upstream=exchange.upstream,
+        upstream_model=exchange.upstream_model,
+        attempts=tuple(exchange.attempts),
+        status=exchange.status,
+        error_code=exchange.error_code,
+        outcome=exchange.outcome,
+        usage=exchange.usage,
+        time_to_first_content=exchange.time_to_first_content,
+        overhead=max(0.0, duration - upstream_time),
+        bytes_in=exchange.client.bytes_in,
+        bytes_out=exchange.bytes_out,
+        upstream_bytes_in=exchange.upstream_bytes_in,
+        upstream_bytes_out=exchange.upstream_bytes_out,
+        events=exchange.events,
+        malformed_events=exchange.malformed_events,
+        left=exchange.left,
+        configuration=configuration,
+    )
