@@ -2,12 +2,16 @@
 //!
 //! # Layout
 //!
+//! - [`http1`]: a request head out, one response in.
 //! - [`json`]: members of JSON text found and replaced in place, without building a tree.
 //! - [`sse`]: WHATWG event streams, cut into events as bytes.
+//! - [`tls`]: rustls, fed and drained by hand.
 //!
 //! Nothing here does I/O, reads a clock or knows Python, but for `python/`, the seam to asyncio.
 
 #[cfg(test)]
 mod corpus;
+pub mod http1;
 pub mod json;
 pub mod sse;
+pub mod tls;
