@@ -1,0 +1,47 @@
+# The words of the house. `make build` needs python3.11 or newer, cargo, make and a C linker; it leaves .venv/bin/sluicegate.
+PYTHON ?= python3.11
+SECONDS ?= 600
+BIN := .venv/bin
+FUZZERS := sse json http1 connection request
+
+.PHONY: help build run demo test test-all check bench fuzz
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: .venv/installed  ## .venv with everything the lock names, and the package in it, optimised
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked --quiet
+
+.venv/installed: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch $@
+
+run: build  ## the gateway with sluicegate.yaml, or without a file: openai/* on loopback, by OPENAI_API_KEY
+	$(BIN)/sluicegate serve $(if $(wildcard sluicegate.yaml),--config sluicegate.yaml)
+
+demo: build  ## an upstream and the gateway in front of it; the official SDK asks, then it keeps serving
+	$(BIN)/sluicegate demo
+
+test: build  ## what CI runs: Rust and Python tests with a fixed sample of the recorded streams
+	cargo test --locked --no-default-features
+	$(BIN)/pytest -m "not full"
+
+test-all: check  ## check, then every test: all recorded streams, all cut points, both transports
+	SLUICEGATE_TEST_ALL=1 cargo test --locked --no-default-features
+	SLUICEGATE_TEST_ALL=1 $(BIN)/pytest
+
+check: build  ## formats, lints, types, the stub, who imports whom, instruction counts
+	cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --locked --all-targets -- -D warnings
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest sluicegate._native
+	$(BIN)/lint-imports
+	$(BIN)/python bench/instructions.py
+
+bench: build  ## ratios beside nginx; RIVALS=litellm,portkey,smg adds others
+	$(BIN)/python -m bench $(if $(RIVALS),--rivals $(RIVALS))
+
+fuzz:  ## SECONDS=600 shared among the fuzz targets
+	command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz
+	for target in $(FUZZERS); do cargo fuzz run -s none $$target -- -max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; done
