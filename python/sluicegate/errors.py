@@ -28,11 +28,15 @@
         ├── CredentialRefused          502  upstream_auth (its 401 or 403: the caller's key is fine)
         ├── QuotaExhausted             503  upstream_quota
         ├── RateLimited                429  upstream_rate_limited
-        └── Answered                   its own status: an error answer that is the caller's business
+        ├── UpstreamFailed             502, 503  upstream_error, upstream_overloaded: its 5xx answers
+        └── Answered                   its own status: an error answer that is the caller's business:
+                                            upstream_rejected, upstream_context_length, upstream_not_found
 
 An error has a stable ``code`` (the ``error_type`` label of the metrics and the ``error_code`` of the row), a status, a
 blame and words for the caller that say what to change. The words are ours and static but for what the caller sent or
 an upstream's message with its secrets removed; they never hold hosts, keys or library names.
+Where the upstream's verdict is the caller's business, ``wire_code`` and ``wire_type`` keep the upstream's own words for
+the answer's body; ``code`` stays ours, so that metrics are bounded.
 How an error looks on the wire is its dialect's business: :mod:`sluicegate.dialects`.
 """
 
@@ -71,6 +75,8 @@ class RequestFailed(Exception):
         status: int | None = None,
         headers: dict[str, str] | None = None,
         close: bool = False,
+        wire_code: str | None = None,
+        wire_type: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -79,6 +85,9 @@ class RequestFailed(Exception):
         self.headers = headers or {}
         #: The connection to the client must not be used again (unread body, broken framing).
         self.close = close
+        #: What the client reads as ``code`` and ``type``, if not ours: an upstream's own, made safe.
+        self.wire_code = wire_code
+        self.wire_type = wire_type
         if status is not None:
             self.status = status
 
@@ -234,7 +243,11 @@ class RateLimited(UpstreamFault):
     kind = "rate_limit_error"
 
 
-class Answered(UpstreamFault):
-    """The upstream's own error answer, passed on with its status."""
+class UpstreamFailed(UpstreamFault):
+    """The upstream answered that it failed: its 5xx, as 503 where it is busy and as 502 otherwise."""
 
-    kind = "api_error"
+
+class Answered(UpstreamFault):
+    """The upstream's own error answer to what the caller sent, passed on with its status."""
+
+    kind = "invalid_request_error"

@@ -1,0 +1,51 @@
+"""Which family's words a dialect uses: error bodies and events for clients, credential headers for upstreams.
+
+Gemini, Cohere and unknown clients get OpenAI's error shapes until they have endpoints of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluicegate.dialects import anthropic, openai
+
+if TYPE_CHECKING:
+    from sluicegate.errors import RequestFailed
+
+
+def error_body(dialect: str, error: RequestFailed, request_id: str) -> bytes:
+    """Write the JSON body that tells a client of wire dialect ``dialect`` why its request failed."""
+    if dialect == anthropic.DIALECT:
+        return anthropic.error_body(error, request_id)
+    return openai.error_body(error)
+
+
+def error_event(dialect: str, code: str, message: str) -> bytes:
+    """Write the event, blank line included, that ends a stream which had already begun.
+
+    ``code`` is a key of :data:`sluicegate.errors.STREAM_ENDS` or an error's code, ``message`` its words.
+    """
+    if dialect == anthropic.DIALECT:
+        return anthropic.error_event(code, message)
+    if dialect == openai.RESPONSES:
+        return openai.responses_error_event(code, message)
+    return openai.error_event(code, message)
+
+
+def error_headers(dialect: str, request_id: str) -> tuple[tuple[str, str], ...]:
+    """Give the headers in which clients of a wire dialect look for the request's id, beside ``x-request-id``."""
+    return (("request-id", request_id),) if dialect == anthropic.DIALECT else ()
+
+
+def credential_headers(family: str, api_key: str) -> tuple[tuple[str, str], ...]:
+    """Give the headers, names in lower case, that authenticate us at an upstream of ``family``; none without a key.
+
+    Anthropic's protocol version is a default: it comes first, so that a caller's or a configured one may replace it.
+    """
+    if family == "anthropic":
+        return anthropic.credential_headers(api_key)
+    if not api_key:
+        return ()
+    if family == "gemini":
+        return (("x-goog-api-key", api_key),)
+    return (("authorization", f"Bearer {api_key}"),)
