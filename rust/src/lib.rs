@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - [`dialect`]: what an event means: commit, content, finish, error, usage.
 //! - [`http1`]: a request head out, one response in.
 //! - [`json`]: members of JSON text found and replaced in place, without building a tree.
 //! - [`sse`]: WHATWG event streams, cut into events as bytes.
@@ -11,6 +12,7 @@
 
 #[cfg(test)]
 mod corpus;
+pub mod dialect;
 pub mod http1;
 pub mod json;
 pub mod sse;

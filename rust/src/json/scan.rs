@@ -78,6 +78,11 @@ impl<'a> Cursor<'a> {
         Self { text, pos: pos.min(text.len()) }
     }
 
+    /// The whole text, which spans are relative to.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
     /// The current byte offset.
     pub fn position(&self) -> usize {
         self.pos
