@@ -6,6 +6,9 @@ use std::ops::Range;
 
 use super::BOM;
 
+#[cfg(test)]
+mod tests;
+
 /// What the lines of one event say. Nothing is copied but the data of an event with several `data` lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields<'a> {
