@@ -5,6 +5,7 @@
 //! - [`dialect`]: what an event means: commit, content, finish, error, usage.
 //! - [`http1`]: a request head out, one response in.
 //! - [`json`]: members of JSON text found and replaced in place, without building a tree.
+//! - [`metrics`]: counters and histograms as fixed arrays of atomics, and their Prometheus text.
 //! - [`sse`]: WHATWG event streams, cut into events as bytes.
 //! - [`tls`]: rustls, fed and drained by hand.
 //!
@@ -15,5 +16,8 @@ mod corpus;
 pub mod dialect;
 pub mod http1;
 pub mod json;
+pub mod metrics;
+#[cfg(feature = "python")]
+pub mod python;
 pub mod sse;
 pub mod tls;

@@ -1,0 +1,23 @@
+//! The seam to Python: the only place that knows it.
+//!
+//! Classes here are frozen shells around the core. They turn Python's arguments into the core's, let go of the
+//! interpreter around whatever takes long, and never keep a lock while Python code may run.
+
+// pyo3 hands arguments over by value.
+#![allow(clippy::needless_pass_by_value)]
+
+use pyo3::prelude::*;
+
+mod metrics;
+
+pub use metrics::Bank;
+
+/// How this module was compiled: a benchmark refuses `debug`.
+const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("build_profile", BUILD_PROFILE)?;
+    module.add("version", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<Bank>()
+}
