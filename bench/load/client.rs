@@ -282,7 +282,7 @@ enum Schedule {
 fn request_bytes(options: &Options, ask: Ask, target: SocketAddr) -> Result<Vec<u8>, Failure> {
     let body = ask.body(options.text("model").unwrap_or("bench"), options.number("pad", 0)?);
     let path = options.text("path").unwrap_or("/v1/chat/completions");
-    let extra: String = options.all("header").map(|line| format!("{line}\r\n")).collect();
+    let extra = options.all("header").fold(String::new(), |lines, line| lines + line + "\r\n");
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {target}\r\nAuthorization: Bearer {}\r\n{extra}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",

@@ -20,9 +20,9 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// The value that a share `q` of all values does not exceed, in microseconds; 0 without values.
-    pub fn quantile(&self, q: f64) -> u64 {
-        let wanted = ((self.total as f64 * q).ceil() as u64).max(1);
+    /// The value that so many percent of all values do not exceed, in microseconds; 0 without values.
+    pub fn percentile(&self, percent: u64) -> u64 {
+        let wanted = (self.total * percent).div_ceil(100).max(1);
         let mut seen = 0;
         for (slot, count) in self.counts.iter().enumerate() {
             seen += count;
@@ -35,7 +35,7 @@ impl Histogram {
 
     /// `{"n":..,"p50":..,"p90":..,"p99":..}`, in microseconds.
     pub fn json(&self) -> String {
-        let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|q| self.quantile(q));
+        let [p50, p90, p99] = [50, 90, 99].map(|percent| self.percentile(percent));
         format!("{{\"n\":{},\"p50\":{p50},\"p90\":{p90},\"p99\":{p99}}}", self.total)
     }
 }
@@ -44,7 +44,7 @@ fn slot(value: u64) -> usize {
     if value < 2 * STEPS {
         return value as usize;
     }
-    let shift = u64::from(63 - value.leading_zeros()) - 6;
+    let shift = u64::from(value.ilog2()) - 6;
     ((shift * STEPS) + (value >> shift)) as usize
 }
 

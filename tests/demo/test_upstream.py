@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
 from collections.abc import Callable
+import json
 from pathlib import Path
+import ssl
 from typing import Any
 
 import pytest
+
 from sluicegate.demo import faults
 from sluicegate.demo.scripts import (
     Close,
@@ -31,7 +32,7 @@ from sluicegate.demo.upstream import Upstream
 RECORDING = b'data: {"choices":[{"delta":{"content":"\xc3\xa9"}}]}\r\n\r\n: ping\n\ndata: [DONE]\n\n'
 
 
-def request(path: str = "/v1/chat/completions", /, close: bool = True, **body: Any) -> bytes:
+def request(path: str = "/v1/chat/completions", /, *, close: bool = True, **body: object) -> bytes:
     """A POST's bytes."""
     payload = json.dumps({"model": "demo-small", "messages": [{"role": "user", "content": "Hello there"}], **body})
     last = "Connection: close\r\n" if close else ""
@@ -88,7 +89,7 @@ def events(answer: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("asked", [True, False, None])
-async def test_chat_stream_carries_usage_only_when_asked(asked: bool | None) -> None:
+async def test_chat_stream_carries_usage_only_when_asked(asked: object) -> None:
     options: dict[str, Any] = {} if asked is None else {"stream_options": {"include_usage": asked}}
     async with Upstream() as upstream:
         answer = await ask(upstream, request(stream=True, **options))

@@ -5,21 +5,26 @@ Counts are derived from the request's own text, so that they vary: a token is a 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sluicegate.demo.requests import Received
 from sluicegate.demo.scripts import Pause, Piece, Script, json_answer, respond
+
+if TYPE_CHECKING:
+    from sluicegate.demo.requests import Received
 
 TEXT = (
     "A sluice gate is a simple thing: a wall that knows how to move. Raise it a little and the water runs; lower it, "
     "and the river waits. What makes it useful is the keeper beside it, who watches the level, opens for those who "
     "may pass, and writes every bucket into a book. This gateway does the same for words."
 )
+# Prompts from here on are cached in blocks of 128, as the best known provider does.
+CACHED_FROM = 1024
 MODELS = ("demo-small", "demo-large")
 
 
@@ -37,7 +42,7 @@ class Usage:
         return self.prompt + self.completion
 
 
-def texts(value: Any) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
     """Every text a person wrote into a request: strings under content, text, input, prompt and the like."""
     if isinstance(value, str):
         yield value
@@ -82,7 +87,7 @@ def compose(body: Mapping[str, Any], number: int) -> Answer:
     if isinstance(limit, int) and limit < len(words):
         words, finish = words[:limit], "length"
     prompt = sum(3 + count(text) for text in texts(body)) + 3
-    cached = prompt // 128 * 128 if prompt >= 1024 else 0
+    cached = prompt // 128 * 128 if prompt >= CACHED_FROM else 0
     usage = Usage(prompt=prompt, completion=len(words), cached=cached)
     return Answer(f"demo-{number:06}", int(time.time()), str(body.get("model")), words, finish, usage)
 
@@ -108,24 +113,37 @@ def chat_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _completion_events(answer: Answer, body: Mapping[str, Any], chat: bool) -> Iterator[bytes]:
-    kind = "chat.completion.chunk" if chat else "text_completion"
+@dataclass(frozen=True)
+class Completions:
+    """How the chat endpoint and its predecessor differ."""
+
+    prefix: str
+    event_object: str
+    body_object: str
+    chat: bool
+
+
+CHAT = Completions("chatcmpl", "chat.completion.chunk", "chat.completion", chat=True)
+TEXTS = Completions("cmpl", "text_completion", "text_completion", chat=False)
+
+
+def _completion_events(kind: Completions, answer: Answer, body: Mapping[str, Any]) -> Iterator[bytes]:
     wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    envelope = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{answer.ident}", "object": kind, "created": answer.created}
+    envelope = {"id": f"{kind.prefix}-{answer.ident}", "object": kind.event_object, "created": answer.created}
 
     def event(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         payload = {**envelope, "model": answer.model, "choices": choices}
         return data({**payload, "usage": usage} if wants_usage else payload)
 
     def choice(text: str | None, finish: str | None = None, role: str | None = None) -> list[dict[str, Any]]:
-        if not chat:
+        if not kind.chat:
             return [{"index": 0, "text": text or "", "logprobs": None, "finish_reason": finish}]
         delta = {} if text is None else {"content": text}
         if role:
             delta = {"role": role, **delta}
         return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
 
-    if chat:
+    if kind.chat:
         yield event(choice("", role="assistant"))
     for word in answer.words:
         yield event(choice(word))
@@ -135,13 +153,15 @@ def _completion_events(answer: Answer, body: Mapping[str, Any], chat: bool) -> I
     yield b"data: [DONE]\n\n"
 
 
-def _completion_body(answer: Answer, chat: bool) -> dict[str, Any]:
+def _completion_body(kind: Completions, answer: Answer) -> dict[str, Any]:
     said = (
-        {"message": {"role": "assistant", "content": answer.text, "refusal": None}} if chat else {"text": answer.text}
+        {"message": {"role": "assistant", "content": answer.text, "refusal": None}}
+        if kind.chat
+        else {"text": answer.text}
     )
     return {
-        "id": f"{'chatcmpl' if chat else 'cmpl'}-{answer.ident}",
-        "object": "chat.completion" if chat else "text_completion",
+        "id": f"{kind.prefix}-{answer.ident}",
+        "object": kind.body_object,
         "created": answer.created,
         "model": answer.model,
         "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": answer.finish}],
@@ -182,8 +202,12 @@ def _response_object(answer: Answer, status: str) -> dict[str, Any]:
     }
 
 
-def _response_events(answer: Answer) -> Iterator[bytes]:
-    status = "incomplete" if answer.finish == "length" else "completed"
+def _response_status(answer: Answer) -> str:
+    return "incomplete" if answer.finish == "length" else "completed"
+
+
+def _response_events(answer: Answer, _body: Mapping[str, Any]) -> Iterator[bytes]:
+    status = _response_status(answer)
     item = f"msg_{answer.ident}"
     place = {"item_id": item, "output_index": 0, "content_index": 0}
     part = {"type": "output_text", "text": "", "annotations": []}
@@ -203,7 +227,7 @@ def _response_events(answer: Answer) -> Iterator[bytes]:
     return (named({**event, "sequence_number": number}) for number, event in enumerate(events))
 
 
-def _message_object(answer: Answer, done: bool) -> dict[str, Any]:
+def _message_object(answer: Answer, *, done: bool) -> dict[str, Any]:
     usage = {
         "input_tokens": answer.usage.prompt - answer.usage.cached,
         "cache_creation_input_tokens": 0,
@@ -226,7 +250,7 @@ def _stop_reason(answer: Answer) -> str:
     return "max_tokens" if answer.finish == "length" else "end_turn"
 
 
-def _message_events(answer: Answer) -> Iterator[bytes]:
+def _message_events(answer: Answer, _body: Mapping[str, Any]) -> Iterator[bytes]:
     yield named({"type": "message_start", "message": _message_object(answer, done=False)})
     yield named({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
     yield named({"type": "ping"})
@@ -236,6 +260,23 @@ def _message_events(answer: Answer) -> Iterator[bytes]:
     stop = {"stop_reason": _stop_reason(answer), "stop_sequence": None}
     yield named({"type": "message_delta", "delta": stop, "usage": {"output_tokens": answer.usage.completion}})
     yield named({"type": "message_stop"})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How one endpoint spells an answer: as events, and as one body."""
+
+    events: Callable[[Answer, Mapping[str, Any]], Iterator[bytes]]
+    whole: Callable[[Answer], dict[str, Any]]
+
+
+# The first whose path ends so: "/chat/completions" stands before "/completions".
+ENDPOINTS = (
+    ("/chat/completions", Endpoint(partial(_completion_events, CHAT), partial(_completion_body, CHAT))),
+    ("/completions", Endpoint(partial(_completion_events, TEXTS), partial(_completion_body, TEXTS))),
+    ("/responses", Endpoint(_response_events, lambda answer: _response_object(answer, _response_status(answer)))),
+    ("/messages", Endpoint(_message_events, lambda answer: _message_object(answer, done=True))),
+)
 
 
 def _refusal(status: int, message: str, param: str | None = None, code: str | None = None) -> Script:
@@ -250,45 +291,47 @@ def _paced(events: Iterator[bytes], pace: float) -> Iterator[Piece]:
         yield event
 
 
+def _fault(request: Received, path: str, body: object, api_key: str | None) -> Script | None:
+    """What is wrong with a request, as its answer."""
+    keys = (request.header("x-api-key"), (request.header("authorization") or "").partition(" ")[2])
+    if api_key is not None and api_key not in keys:
+        return _refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+    if request.method != "POST":
+        return _refusal(405, f"Not allowed: {request.method}.")
+    if not isinstance(body, dict):
+        return _refusal(400, "We could not parse the JSON body of your request.")
+    if path.endswith("/completions") and body.get("stream_options") is not None and body.get("stream") is not True:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        return _refusal(400, message, param="stream_options")
+    return None
+
+
+def _models() -> Script:
+    entries = [{"id": name, "object": "model", "created": 1700000000, "owned_by": "demo"} for name in MODELS]
+    return json_answer({"object": "list", "data": entries})
+
+
 def answer(request: Received, number: int, pace: float = 0.0, api_key: str | None = None) -> Script:
-    """The script for a request that nothing else was scripted for.
+    """Give the script for a request that nothing else was scripted for.
 
     `number` makes ids unique; `pace` is the time between two events of a stream (seconds); with `api_key` the request
     must carry it, as a bearer or as `x-api-key`.
     """
-    if api_key is not None and api_key not in (
-        request.header("x-api-key"),
-        (request.header("authorization") or "")[7:],
-    ):
-        return _refusal(401, "Incorrect API key provided.", code="invalid_api_key")
     path = request.target.partition("?")[0].rstrip("/")
-    if request.method == "GET" and path.endswith("/models"):
-        entries = [{"id": name, "object": "model", "created": 1700000000, "owned_by": "demo"} for name in MODELS]
-        return json_answer({"object": "list", "data": entries})
-    if request.method != "POST":
-        return _refusal(405, f"Not allowed: {request.method}.")
+    if (request.method, path.rpartition("/")[2]) == ("GET", "models"):
+        return _models()
+    endpoint = next((endpoint for suffix, endpoint in ENDPOINTS if path.endswith(suffix)), None)
+    if endpoint is None:
+        return _refusal(404, f"Invalid URL ({request.method} {path}).")
     try:
-        body = json.loads(request.body)
+        body = request.json
     except ValueError:
         body = None
-    if not isinstance(body, dict):
-        return _refusal(400, "We could not parse the JSON body of your request.")
-    stream = body.get("stream") is True
+    fault = _fault(request, path, body, api_key)
+    if fault is not None:
+        return fault
     reply = compose(body, number)
     named_id = [("x-request-id", f"req_{reply.ident}")]
-    chat = path.endswith("/chat/completions")
-    if chat or path.endswith("/completions"):
-        if body.get("stream_options") is not None and not stream:
-            message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-            return _refusal(400, message, param="stream_options")
-        events, whole = _completion_events(reply, body, chat), _completion_body(reply, chat)
-    elif path.endswith("/responses"):
-        status = "incomplete" if reply.finish == "length" else "completed"
-        events, whole = _response_events(reply), _response_object(reply, status)
-    elif path.endswith("/messages"):
-        events, whole = _message_events(reply), _message_object(reply, done=True)
-    else:
-        return _refusal(404, f"Invalid URL ({request.method} {path}).")
-    if stream:
-        return respond(*_paced(events, pace), headers=named_id)
-    return json_answer(whole, headers=named_id)
+    if body.get("stream") is True:
+        return respond(*_paced(endpoint.events(reply, body), pace), headers=named_id)
+    return json_answer(endpoint.whole(reply), headers=named_id)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
+import itertools
 import socket
 import struct
-from dataclasses import dataclass, field
 from typing import Protocol, assert_never, cast
 
-from sluicegate.demo.requests import HEAD_LIMIT, BodyReader, Head, Received, Unreadable, parse_head
+from typing_extensions import override
+
+from sluicegate.demo.requests import HEAD_LIMIT, BodyReader, Head, Received, UnreadableError, parse_head
 from sluicegate.demo.scripts import (
     Close,
     CloseOnNextRequest,
+    Deed,
     Mark,
     Pause,
     PauseReading,
@@ -22,7 +26,6 @@ from sluicegate.demo.scripts import (
     Script,
     Send,
     Stall,
-    Step,
     Wait,
 )
 
@@ -55,7 +58,7 @@ class Director(Protocol):
     def greeting(self) -> Script | None:
         """What to do to a fresh connection before it reads anything, if anything."""
 
-    def early_script(self, request: Received) -> Script | None:
+    def early_script(self) -> Script | None:
         """A script that wants to begin before the request's body is read, if one is next."""
 
     def admit(self, request: Received) -> None:
@@ -65,7 +68,7 @@ class Director(Protocol):
         """What to do to a request that has arrived whole."""
 
 
-class _Ended(Exception):
+class _EndedError(Exception):
     """The script has ended the connection."""
 
 
@@ -83,16 +86,18 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._current: Received | None = None
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         # uvloop's transports are no subclasses of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         raw_socket = transport.get_extra_info("socket")
         raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop = asyncio.get_running_loop()
         self._opened = self._director.opened(self)
         self._task = self._loop.create_task(self._live())
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         self._opened.bytes_read += len(data)
@@ -102,11 +107,13 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         self._arrived.set()
 
+    @override
     def eof_received(self) -> bool:
         """Called by asyncio: a peer that half-closes has left."""
         self._note_peer_close()
         return False
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
         self._note_peer_close()
@@ -116,10 +123,12 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         self._director.closed(self)
 
+    @override
     def pause_writing(self) -> None:
         """Called by asyncio."""
         self._writable.clear()
 
+    @override
     def resume_writing(self) -> None:
         """Called by asyncio."""
         self._writable.set()
@@ -157,9 +166,9 @@ class Connection(asyncio.Protocol):
                 await self._play(greeting, None, None)
             while True:
                 await self._exchange(await self._read_head())
-        except _Ended:
+        except _EndedError:
             return
-        except Unreadable as error:
+        except UnreadableError as error:
             answer = (
                 f"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\nx-why: {error!s:.100}\r\n\r\n"
             )
@@ -174,7 +183,7 @@ class Connection(asyncio.Protocol):
                 del self._buffer[: end + 4]
                 return parse_head(raw)
             if len(self._buffer) > HEAD_LIMIT:
-                raise Unreadable("head above 1 MiB")
+                raise UnreadableError("head above 1 MiB")
             await self._more()
 
     async def _more(self) -> None:
@@ -186,7 +195,7 @@ class Connection(asyncio.Protocol):
         request = Received(self._opened.number, self._opened.requests, head, self._loop.time())
         self._current = request
         reader = BodyReader(head)
-        script = self._director.early_script(request)
+        script = self._director.early_script()
         if script is None:
             await self._read_body(request, reader)
             self._director.admit(request)
@@ -207,22 +216,20 @@ class Connection(asyncio.Protocol):
 
     async def _play(self, script: Script, request: Received | None, reader: BodyReader | None) -> None:
         for step in script.steps:
-            if isinstance(step, ReadBody):
-                if request is not None and reader is not None:
-                    await self._read_body(request, reader)
-                continue
-            if isinstance(step, (Close, Reset)) and request is not None:
-                request.answered.set()
-            await self._perform(step, request)
+            if not isinstance(step, ReadBody):
+                if isinstance(step, (Close, Reset)) and request is not None:
+                    request.answered.set()
+                await self._perform(step, request)
+            elif request is not None and reader is not None:
+                await self._read_body(request, reader)
 
-    async def _perform(self, step: Step, request: Received | None) -> None:
+    async def _perform(self, step: Deed, request: Received | None) -> None:
         match step:
             case Send(data):
                 await self._write(data, request)
             case Repeat(data, times):
-                while times is None or times > 0:
+                for _ in itertools.count() if times is None else range(times):
                     await self._write(data, request)
-                    times = None if times is None else times - 1
             case Wait(event):
                 await event.wait()
             case Mark(event):
@@ -231,17 +238,20 @@ class Connection(asyncio.Protocol):
                 await asyncio.sleep(seconds)
             case Stall():
                 await self._loop.create_future()
+            case Reset() | Close():
+                self._end(reset=isinstance(step, Reset))
+                raise _EndedError
+            case _:
+                self._turn(step)
+
+    def _turn(self, step: PauseReading | ResumeReading | CloseOnNextRequest) -> None:
+        match step:
             case PauseReading():
                 self._transport.pause_reading()
             case ResumeReading():
                 self._transport.resume_reading()
             case CloseOnNextRequest():
                 self._close_on_bytes = True
-            case Reset() | Close():
-                self._end(reset=isinstance(step, Reset))
-                raise _Ended
-            case ReadBody():
-                pass
             case _:
                 assert_never(step)
 

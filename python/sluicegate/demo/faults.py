@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 from dataclasses import replace
+import gzip
+from typing import TYPE_CHECKING
 
 from sluicegate.demo.scripts import (
     EVENT_STREAM,
@@ -28,6 +28,9 @@ from sluicegate.demo.scripts import (
     raw,
     respond,
 )
+
+if TYPE_CHECKING:
+    import asyncio
 
 STREAM_HEAD = head(200, [("content-type", EVENT_STREAM), ("transfer-encoding", "chunked")])
 

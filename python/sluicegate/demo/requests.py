@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+import json
 from typing import Any
 
 HEAD_LIMIT = 1 << 20
 WRITTEN_LIMIT = 8 << 20
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """The bytes are no HTTP/1.1 request; the message says where they stop being one."""
 
 
@@ -36,18 +36,19 @@ class Head:
 
 
 def parse_head(raw: bytes) -> Head:
-    """Read a head that ends with its blank line; raises `Unreadable`."""
+    """Read a head that ends with its blank line; raises `UnreadableError`."""
     lines = raw.decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-        raise Unreadable(f"request line {lines[0][:200]!r}")
+    method, _, rest = lines[0].partition(" ")
+    target, _, version = rest.partition(" ")
+    if not version.startswith("HTTP/1.") or " " in version:
+        raise UnreadableError(f"request line {lines[0][:200]!r}")
     headers = []
     for line in lines[1:-2]:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
-            raise Unreadable(f"header line {line[:200]!r}")
+            raise UnreadableError(f"header line {line[:200]!r}")
         headers.append((name, value.strip()))
-    return Head(parts[0], parts[1], parts[2], tuple(headers), raw)
+    return Head(method, target, version, tuple(headers), raw)
 
 
 class BodyReader:
@@ -59,11 +60,11 @@ class BodyReader:
         try:
             self._missing = 0 if self._chunked else int(head.get("content-length") or 0)
         except ValueError as error:
-            raise Unreadable("content-length") from error
+            raise UnreadableError("content-length") from error
         self._last_chunk_seen = False
 
     def feed(self, buffer: bytearray) -> bool:
-        """Take what belongs to the body out of `buffer`; true once the body is whole. Raises `Unreadable`."""
+        """Take what belongs to the body out of `buffer`; true once the body is whole. Raises `UnreadableError`."""
         if not self._chunked:
             taken = buffer[: self._missing]
             del buffer[: self._missing]
@@ -83,7 +84,7 @@ class BodyReader:
             try:
                 size = int(bytes(buffer[:line_end]).split(b";")[0], 16)
             except ValueError as error:
-                raise Unreadable("chunk size") from error
+                raise UnreadableError("chunk size") from error
             if size == 0:
                 self._last_chunk_seen = True
                 del buffer[: line_end + 2]
@@ -129,7 +130,7 @@ class Received:
         return self.head.target
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - JSON
         """The body as JSON; raises `ValueError`."""
         return json.loads(self.body)
 
@@ -157,5 +158,4 @@ class Received:
         """Wait until the gateway has closed the connection; gives the time it happened, raises `TimeoutError`."""
         async with asyncio.timeout(within):
             await self.peer_closed.wait()
-        assert self.peer_closed_at is not None
-        return self.peer_closed_at
+        return self.peer_closed_at or 0.0

@@ -6,13 +6,15 @@ tells the test how far the script has come, and `Pause` (seconds) is for a human
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import asyncio
 
 Framing = Literal["chunked", "length", "close"]
 Headers = Sequence[tuple[str, str]]
@@ -94,20 +96,8 @@ class CloseOnNextRequest:
     """Keep the connection open after this answer, and close it without a byte once it brings more bytes."""
 
 
-Step = (
-    Send
-    | Wait
-    | Mark
-    | Pause
-    | Reset
-    | Close
-    | Stall
-    | Repeat
-    | ReadBody
-    | PauseReading
-    | ResumeReading
-    | CloseOnNextRequest
-)
+Deed = Send | Wait | Mark | Pause | Reset | Close | Stall | Repeat | PauseReading | ResumeReading | CloseOnNextRequest
+Step = Deed | ReadBody
 Piece = bytes | Step
 
 
@@ -155,7 +145,7 @@ def seeded(seed: int, longest: int = 200) -> Cut:
     """Pieces of 1 to `longest` bytes, the same for the same seed."""
 
     def cut(data: bytes) -> Iterable[bytes]:
-        chance = random.Random(seed)
+        chance = random.Random(seed)  # noqa: S311 - the same cuts each time
         start = 0
         while start < len(data):
             end = start + chance.randint(1, longest)
@@ -222,7 +212,7 @@ def replay(
     return respond(*cut(recording), content_type=content_type, framing=framing)
 
 
-def json_answer(body: Any, *, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Script:
+def json_answer(body: object, *, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Script:
     """A whole body with its length; anything but bytes is encoded as JSON first."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return respond(data, status=status, content_type=content_type, headers=headers, framing="length")

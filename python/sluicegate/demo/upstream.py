@@ -16,17 +16,19 @@ returns, the canned answer of `answers`. It listens on 127.0.0.1 only and belong
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+import socket
+from typing import TYPE_CHECKING, Self
 
 from sluicegate.demo.answers import answer
 from sluicegate.demo.connection import Connection, Opened
 from sluicegate.demo.requests import Received
 from sluicegate.demo.scripts import Script
+
+if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
 
 Decide = Callable[[Received], Script | None]
 
@@ -146,7 +148,7 @@ class Upstream:
         """Part of `Director`."""
         return self._greetings.popleft() if self._greetings else None
 
-    def early_script(self, request: Received) -> Script | None:
+    def early_script(self) -> Script | None:
         """Part of `Director`."""
         return self._next.popleft() if self._next and self._next[0].early else None
 
