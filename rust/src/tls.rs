@@ -236,3 +236,6 @@ impl Tls {
         why
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,14 +89,13 @@ impl Chunked {
     }
 
     fn trailer(&mut self, byte: u8) -> Result<State, Protocol> {
-        let next = match (self.state, byte) {
+        self.trailer_room = self.trailer_room.checked_sub(1).ok_or(Protocol::BadTrailers)?;
+        Ok(match (self.state, byte) {
             (State::Trailer { empty }, b'\r') => State::TrailerLineFeed { empty },
             (State::Trailer { .. }, b'\t' | b' '..=0x7e | 0x80..) => State::Trailer { empty: false },
-            (State::TrailerLineFeed { empty: true }, b'\n') => return Ok(State::Done),
+            (State::TrailerLineFeed { empty: true }, b'\n') => State::Done,
             (State::TrailerLineFeed { empty: false }, b'\n') => State::Trailer { empty: true },
             _ => return Err(Protocol::BadTrailers),
-        };
-        self.trailer_room = self.trailer_room.checked_sub(1).ok_or(Protocol::BadTrailers)?;
-        Ok(next)
+        })
     }
 }

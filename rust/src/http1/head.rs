@@ -58,6 +58,12 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Bytes of memory held.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes bytes from `data` up to the blank line; `true` once it has come. Every byte is looked at once.
     pub(super) fn take(&mut self, data: &mut &[u8], limits: Limits) -> Result<bool, Protocol> {
         let before = self.bytes.len();
