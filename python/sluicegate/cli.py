@@ -1,0 +1,88 @@
+"""The command line: serve, check, demo.
+
+Rules: what a command needs is loaded when it runs, by name, so that ``check`` and ``--version`` pay for no server, and
+``serve`` for no demo. (click itself costs 10 ms and 1 MB beside aiohttp.) Exit codes: 0 done, 1 the configuration or an
+address cannot be used, 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+import sys
+from types import ModuleType
+
+import click
+
+from sluicegate import __version__
+from sluicegate.config import WITHOUT_FILE, ConfigError, Settings, load, prepare_environment
+
+_config = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"YAML or TOML; without it {WITHOUT_FILE} is served.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="sluicegate %(version)s")
+def main() -> None:
+    """Run a streaming gateway for LLM APIs: bytes in = bytes out, every token counted."""
+
+
+@main.command()
+@_config
+def serve(path: Path | None) -> None:
+    """Serve until SIGTERM, then drain.
+
+    Prints one line on standard output when it accepts: ready listen=URL admin=URL.
+    """
+    settings = _load(path)
+    prepare_environment()
+    worker, app = _lazily("sluicegate.server.worker"), _lazily("sluicegate.web.app")
+    sys.exit(worker.serve(settings, app.start))
+
+
+@main.command()
+@_config
+def check(path: Path | None) -> None:
+    """Say whether a configuration can be used: all that is wrong with it, or what it serves."""
+    settings = _load(path)
+    click.echo(f"ok: {path or WITHOUT_FILE}")
+    click.echo(f"listen {settings.listen}{' (TLS)' if settings.tls else ''}, admin {settings.admin}")
+    for title, names in (
+        ("upstreams", settings.upstreams),
+        ("models", settings.models),
+        ("mounts", [f"{mount.prefix or '/'} as {mount.profile}" for mount in settings.mounts]),
+        ("keys", [key.name for key in settings.keys]),
+    ):
+        click.echo(f"{title}: {', '.join(names) or 'none'}")
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Exit after the show instead of serving on.")
+def demo(*, once: bool) -> None:
+    """Show it at work: a scripted upstream over TLS, the gateway, one streamed and one plain request."""
+    prepare_environment()
+    sys.exit(_lazily("sluicegate.demo.show").main(once=once))
+
+
+def _load(path: Path | None) -> Settings:
+    """Read the configuration; print its warnings, or all that is wrong with it and exit 1."""
+    try:
+        settings = load(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} error{'s' if count > 1 else ''} in {error.source}", err=True)
+        sys.exit(1)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return settings
+
+
+def _lazily(name: str) -> ModuleType:
+    return import_module(name)

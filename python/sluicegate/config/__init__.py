@@ -1,0 +1,43 @@
+"""Settings: one immutable snapshot, read from one file and the environment, valid whole or not at all.
+
+This package is the only reader of configuration files and of the environment. ``values`` and ``readers`` know single
+values, ``model`` is the table of all settings, ``read`` turns a parsed file into it, ``expand`` fills in ``${...}``,
+``check`` compares settings with each other, ``load`` reads the files, ``table`` prints the README's table.
+"""
+
+from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, prepare_environment
+from sluicegate.config.model import (
+    PROFILES,
+    Key,
+    Limits,
+    Model,
+    Mount,
+    Settings,
+    Target,
+    Timeouts,
+    Tls,
+    Upstream,
+)
+from sluicegate.config.read import Problem
+from sluicegate.config.values import Address, BaseUrl, Secret
+
+__all__ = [
+    "PROFILES",
+    "WITHOUT_FILE",
+    "Address",
+    "BaseUrl",
+    "ConfigError",
+    "Key",
+    "Limits",
+    "Model",
+    "Mount",
+    "Problem",
+    "Secret",
+    "Settings",
+    "Target",
+    "Timeouts",
+    "Tls",
+    "Upstream",
+    "load",
+    "prepare_environment",
+]

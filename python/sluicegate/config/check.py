@@ -1,0 +1,170 @@
+"""What one setting must not say because of another, and what is not built yet.
+
+Rules: pure; every check notes all it finds. Messages name what stands in the file, but never keys and credentials. A
+setting whose feature is not built yet is an error unless it stands at its default, so that nobody relies on what does
+not happen; limits per key are a warning, since a request served without them is still the right answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sluicegate.config.model import DEFAULT_STORE, PROFILES, RELAYED, Settings, Timeouts, Upstream
+from sluicegate.config.read import Problems, child, is_read
+from sluicegate.config.readers import bytes_text, unknown
+from sluicegate.config.values import Address, shown
+
+_EXAMPLE_UPSTREAM = '{openai: {dialect: openai, base_url: "https://api.openai.com/v1", api_key: "${OPENAI_API_KEY}"}}'
+_EXAMPLE_MODEL = '{"openai/*": {targets: [{upstream: openai, model: "*"}]}}'
+
+
+def check(settings: Settings, problems: Problems) -> None:
+    """Note everything that is wrong across settings."""
+    _check_binds(settings, problems)
+    _check_upstreams(settings, problems)
+    _check_models(settings, problems)
+    _check_mounts(settings, problems)
+    _check_keys(settings, problems)
+    _check_limits(settings, problems)
+    _check_built(settings, problems)
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """Yield what stands in the file and has no effect yet."""
+    for i, key in enumerate(settings.keys):
+        for name in ("requests_per_minute", "concurrent_streams"):
+            if getattr(key, name) is not None:
+                yield f"keys[{i}].{name}: limits per key are not built yet; this one is not enforced"
+    for name, model in settings.models.items():
+        if model.max_output is not None:
+            yield f"{child('models', name)}.max_output: reservations are not built yet; this has no effect"
+
+
+def _check_binds(settings: Settings, problems: Problems) -> None:
+    listen, admin = settings.listen, settings.admin
+    if not settings.keys and not listen.loopback:
+        problems.add(
+            "listen",
+            f'"{listen}" can be reached from elsewhere and there are no keys; add some, or write "{_local(listen)}"',
+        )
+    if settings.admin_token is None and not admin.loopback:
+        problems.add(
+            "admin",
+            f'"{admin}" can be reached from elsewhere; set admin_token, or write "{_local(admin)}"',
+        )
+    if listen == admin and listen.port != 0:
+        problems.add("admin", f'"{admin}" is also `listen`; the admin API never stands on the public port')
+
+
+def _check_upstreams(settings: Settings, problems: Problems) -> None:
+    if not settings.upstreams:
+        problems.add("upstreams", f"none is configured; write one, such as {_EXAMPLE_UPSTREAM}")
+    for name, upstream in settings.upstreams.items():
+        path = child("upstreams", name)
+        if upstream.api_key is not None and (header := _credential_header(upstream)) in upstream.headers:
+            problems.add(child(f"{path}.headers", header), "is set by api_key; leave one of them out")
+        if upstream.usage_request == "learn":
+            problems.add(f"{path}.usage_request", '"learn" is not built yet; write "inject" or "never"')
+        if upstream.ca_file is not None and not upstream.base_url.tls:
+            problems.add(f"{path}.ca_file", "is of no use without TLS; write base_url with https, or leave it out")
+
+
+def _check_models(settings: Settings, problems: Problems) -> None:
+    if not settings.models:
+        problems.add("models", f"none is configured; write one, such as {_EXAMPLE_MODEL}")
+    for name, model in settings.models.items():
+        path = child("models", name)
+        if not model.targets:
+            problems.add(f"{path}.targets", "is empty; name one, such as [{upstream: openai, model: gpt-4o-mini}]")
+        for i, target in enumerate(model.targets):
+            at = f"{path}.targets[{i}]"
+            upstream = settings.upstreams.get(target.upstream)
+            if upstream is None:
+                problems.add(f"{at}.upstream", unknown("upstream", target.upstream, settings.upstreams))
+            elif upstream.dialect not in RELAYED:
+                problems.add(
+                    f"{at}.upstream",
+                    f"{shown(target.upstream)} speaks {upstream.dialect}, which no endpoint relays yet; "
+                    f"upstreams of these dialects can be named: {', '.join(RELAYED)}",
+                )
+            if is_read(target.model):
+                _check_star(name, target.model, f"{at}.model", problems)
+
+
+def _check_star(name: str, model: str, path: str, problems: Problems) -> None:
+    if model.count("*") > 1:
+        problems.add(path, f"{shown(model)} has more than one `*`; one stands for what the name's `*` matched")
+    elif "*" in model and not name.endswith("*"):
+        problems.add(path, f"{shown(model)} has a `*`, but the name {shown(name)} has none that it could stand for")
+
+
+def _check_mounts(settings: Settings, problems: Problems) -> None:
+    if not settings.mounts:
+        problems.add("mounts", "is empty; leave it out, or write one, such as [{prefix: /v1, profile: openai}]")
+    first: dict[str, int] = {}
+    for i, mount in enumerate(settings.mounts):
+        if missing := PROFILES.get(mount.profile):
+            built = ", ".join(name for name, lacks in PROFILES.items() if not lacks)
+            problems.add(f"mounts[{i}].profile", f'"{mount.profile}" is not built yet: {missing}; built: {built}')
+        if (before := first.setdefault(mount.prefix, i)) != i:
+            problems.add(f"mounts[{i}].prefix", f"{shown(mount.prefix or '/')} is mounts[{before}]'s already")
+
+
+def _check_keys(settings: Settings, problems: Problems) -> None:
+    names: dict[str, int] = {}
+    secrets: dict[object, int] = {}
+    for i, key in enumerate(settings.keys):
+        if (before := names.setdefault(key.name, i)) != i:
+            problems.add(f"keys[{i}].name", f"{shown(key.name)} is keys[{before}]'s already")
+        if (before := secrets.setdefault(key.key, i)) != i:
+            problems.add(f"keys[{i}].key", f"is the same key as keys[{before}]'s; each caller has its own")
+        if not key.models:
+            problems.add(f"keys[{i}].models", "is empty; leave it out for all models, or name some")
+        for j, pattern in enumerate(key.models):
+            if is_read(pattern) and not any(_overlap(pattern, name) for name in settings.models):
+                problems.add(f"keys[{i}].models[{j}]", unknown("model", pattern, settings.models))
+
+
+def _check_limits(settings: Settings, problems: Problems) -> None:
+    limits = settings.limits
+    for name in ("held", "event", "error_body"):
+        if (one := getattr(limits, name)) > limits.held_total:
+            problems.add(
+                f"limits.{name}", f"{bytes_text(one)} is more than limits.held_total, {bytes_text(limits.held_total)}"
+            )
+
+
+def _check_built(settings: Settings, problems: Problems) -> None:
+    for name, model in settings.models.items():
+        if (count := len(model.targets)) > 1:
+            problems.add(f"{child('models', name)}.targets", f"fallback is not built yet; name one target, not {count}")
+    if settings.workers != 1:
+        problems.add("workers", f"{settings.workers} processes are not built yet; write 1")
+    if settings.store != DEFAULT_STORE:
+        problems.add("store", f"the ledger is not built yet; leave it out, or write {shown(DEFAULT_STORE)}")
+    if settings.shared is not None:
+        problems.add("shared", "limits across machines are not built yet; leave it out")
+    if settings.on_disconnect != "cancel":
+        problems.add("on_disconnect", f'{shown(settings.on_disconnect)} is not built yet; write "cancel"')
+    if settings.timeouts.heartbeat != Timeouts().heartbeat:
+        problems.add("timeouts.heartbeat", "heartbeats are not built yet; leave it out, or write 15")
+
+
+def _credential_header(upstream: Upstream) -> str:
+    return {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(upstream.dialect, "authorization")
+
+
+def _local(address: Address) -> str:
+    return f"127.0.0.1:{address.port}"
+
+
+def _overlap(pattern: str, name: str) -> bool:
+    """Whether some model fits both: each is an exact name, or a prefix followed by ``*``."""
+    one, other = pattern.removesuffix("*"), name.removesuffix("*")
+    if one == pattern and other == name:
+        return one == other
+    if one == pattern:
+        return one.startswith(other)
+    if other == name:
+        return other.startswith(one)
+    return one.startswith(other) or other.startswith(one)

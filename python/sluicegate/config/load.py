@@ -1,0 +1,229 @@
+"""From a file, or none, to one :class:`~sluicegate.config.model.Settings`, or to every problem at once.
+
+Rules: nothing else in the package opens a configuration file or looks at the environment. Messages about a file that
+cannot be parsed name the line, and never show it: it may hold a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+import hashlib
+import os
+from pathlib import Path
+import ssl
+import tomllib
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from sluicegate.config.check import check, warnings
+from sluicegate.config.expand import Sources, expand_tree
+from sluicegate.config.model import LOOPBACK_POOL_IDLE, Settings, Tls, Upstream
+from sluicegate.config.read import Problem, Problems, child, is_read, read_struct
+from sluicegate.config.readers import Wrong
+from sluicegate.config.values import shown
+
+_LARGEST_FILE: Final = 4 << 20
+_DEFAULT_POOL_IDLE: Final = 30.0
+#: Name look-ups and file reads run on libuv's threads; with its 4 a slow resolver would stop them all.
+_THREADS: Final = "16"
+#: What is served without a file, in words and as a file would say it.
+WITHOUT_FILE: Final = "openai/* by OPENAI_API_KEY, on loopback"
+_ZERO: Final = MappingProxyType(
+    {
+        "upstreams": {
+            "openai": {"dialect": "openai", "base_url": "https://api.openai.com/v1", "api_key": "${OPENAI_API_KEY}"},
+        },
+        "models": {"openai/*": {"targets": [{"upstream": "openai", "model": "*"}]}},
+    }
+)
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. ``source`` is what was read; ``problems`` is everything wrong with it."""
+
+    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.source = source
+        self.problems = problems
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read, expand and check a configuration whole.
+
+    ``path`` ends in .yaml, .yml, .json or .toml; paths inside the file are relative to its folder. Without a path,
+    ``openai/*`` is served with the environment's ``OPENAI_API_KEY``. ``environ`` is the process's unless given.
+    Raises :class:`ConfigError`.
+    """
+    problems = Problems()
+    sources = Sources(os.environ if environ is None else environ, Files(path.parent if path else Path()).text)
+    tree, version = _parse(path, problems) if path else _zero(sources.environ, problems)
+    source = str(path or "the environment")
+    if problems:
+        raise ConfigError(source, tuple(problems))
+    settings = read_struct(Settings, _expand(tree, sources, source, problems), "", problems)
+    settings = _resolve(settings, Files(path.parent if path else Path()), problems)
+    check(settings, problems)
+    if problems:
+        raise ConfigError(source, tuple(problems))
+    return msgspec.structs.replace(settings, version=version, warnings=tuple(warnings(settings)))
+
+
+def prepare_environment() -> None:
+    """Set what libraries read from the environment at start: 16 threads for libuv, unless the operator said otherwise.
+
+    To be called before the loop is made.
+    """
+    os.environ.setdefault("UV_THREADPOOL_SIZE", _THREADS)
+
+
+class Files:
+    """The files that settings name, by paths relative to a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, written: str) -> Path:
+        """Return where the file is."""
+        return self._folder / written
+
+    def text(self, written: str) -> str:
+        """Return a file's text. Raises Wrong: unreadable, above 4 MiB, or not UTF-8."""
+        return read_text(self.path(written))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text. Raises Wrong: unreadable, above 4 MiB, or not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise Wrong(f"cannot read the file {shown(str(path))}: {reason}") from None
+    if len(data) > _LARGEST_FILE:
+        raise Wrong(f"the file {shown(str(path))} is larger than 4 MiB")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Wrong(f"the file {shown(str(path))} is not UTF-8 text") from None
+
+
+def _expand(tree: object, sources: Sources, source: str, problems: Problems) -> object:
+    try:
+        return expand_tree(tree, sources, problems)
+    except RecursionError:
+        raise ConfigError(source, (Problem(source, "is nested too deep, or a YAML alias contains itself"),)) from None
+
+
+def _zero(environ: Mapping[str, str], problems: Problems) -> tuple[Mapping[str, Any], str]:
+    if not environ.get("OPENAI_API_KEY"):
+        problems.add("OPENAI_API_KEY", "is not set; set it, or name a configuration file with --config FILE")
+    return dict(_ZERO), "default"
+
+
+def _parse(path: Path, problems: Problems) -> tuple[object, str]:
+    try:
+        text = read_text(path)
+        tree: object = _parse_text(text, path.suffix)
+    except Wrong as wrong:
+        problems.add(str(path), str(wrong))
+        return {}, ""
+    return {} if tree is None else tree, hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _parse_text(text: str, suffix: str) -> object:
+    if suffix == ".toml":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise Wrong(f"is not TOML: {error}") from None
+    if suffix not in {".yaml", ".yml", ".json"}:
+        raise Wrong("is of no known kind; name it .yaml, .yml, .json or .toml")
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 it is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise Wrong(f"is not YAML: {where}{error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError):
+        raise Wrong("is not YAML: it holds characters or values that YAML does not allow") from None
+    except RecursionError:
+        raise Wrong("is nested too deep") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses what it would silently drop: a name that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        """Build a mapping; the signature is its base's."""
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the name {shown(key.value)} stands here for the second time"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _resolve(settings: Settings, files: Files, problems: Problems) -> Settings:
+    """Fill in what follows from the settings: names, the contents of files, idle times."""
+    return msgspec.structs.replace(
+        settings,
+        upstreams=MappingProxyType(
+            {
+                name: _resolve_upstream(name, upstream, settings.timeouts.pool_idle, files, problems)
+                for name, upstream in settings.upstreams.items()
+            }
+        ),
+        tls=_resolve_tls(settings.tls, files, problems) if settings.tls else None,
+    )
+
+
+def _resolve_upstream(
+    name: str, upstream: Upstream, pool_idle: float | None, files: Files, problems: Problems
+) -> Upstream:
+    url = upstream.base_url
+    near = is_read(url) and url.loopback and not url.tls
+    return msgspec.structs.replace(
+        upstream,
+        name=name,
+        ca_pem=_authorities(upstream.ca_file, child("upstreams", name), files, problems) if upstream.ca_file else b"",
+        pool_idle=pool_idle if pool_idle is not None else LOOPBACK_POOL_IDLE if near else _DEFAULT_POOL_IDLE,
+    )
+
+
+def _authorities(written: str, path: str, files: Files, problems: Problems) -> bytes:
+    try:
+        text = files.text(written)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except Wrong as wrong:
+        problems.add(f"{path}.ca_file", str(wrong))
+    except (ssl.SSLError, ValueError):
+        problems.add(f"{path}.ca_file", f"the file {shown(written)} holds no PEM certificate that can be read")
+    else:
+        return text.encode()
+    return b""
+
+
+def _resolve_tls(tls: Tls, files: Files, problems: Problems) -> Tls:
+    for name in ("cert", "key"):
+        if is_read(written := getattr(tls, name)):
+            try:
+                files.text(written)
+            except Wrong as wrong:
+                problems.add(f"tls.{name}", str(wrong))
+    if any(problem.path.startswith("tls.") for problem in problems):
+        return tls
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        # With an empty password a protected key fails here; without one OpenSSL would ask on the terminal.
+        context.load_cert_chain(files.path(tls.cert), files.path(tls.key), password="")
+    except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "reason", None) or "not PEM, or protected by a password"
+        problems.add("tls", f"the certificate and key cannot be used together: {reason}")
+    return msgspec.structs.replace(tls, context=context)

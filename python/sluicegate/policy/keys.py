@@ -1,0 +1,103 @@
+"""Who asks: the credential of a request, the caller it belongs to, and what that caller may use.
+
+Rules: a key is kept as its SHA-256 only (a random key needs no slow hash); it is found by that digest and compared in
+constant time. A credential is any text a client may send, so nothing here raises on one but :func:`credential`, whose
+errors never repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+import hashlib
+from hmac import compare_digest
+import re
+from types import MappingProxyType
+
+from sluicegate.config import Key
+from sluicegate.errors import BadRequest, NotAuthenticated
+
+_BEARER = re.compile(r"bearer +([!-~]+)", re.ASCII | re.IGNORECASE)
+_TOKEN = re.compile(r"[!-~]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all."""
+
+    name: str
+    models: tuple[str, ...]
+
+    def may_use(self, model: str) -> bool:
+        """Whether this caller may ask for a model, by the name it sends."""
+        return any(fits(pattern, model) for pattern in self.models)
+
+
+#: Who asks where no keys are configured, which only loopback allows.
+ANYONE = Caller("", ("*",))
+
+
+class KeyRing:
+    """The keys of one configuration, as digests."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        callers = ((_digest(key.key.reveal()), Caller(key.name, key.models)) for key in keys)
+        self._known: Mapping[bytes, tuple[bytes, Caller]] = MappingProxyType(
+            {digest: (digest, caller) for digest, caller in callers}
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether there are no keys, so that anyone may ask and no credential is looked at."""
+        return not self._known
+
+    def authenticate(self, presented: str) -> Caller | None:
+        """Return whose key this is, or None; :data:`ANYONE` where there are no keys."""
+        if self.open:
+            return ANYONE
+        digest = _digest(presented)
+        known, caller = self._known.get(digest, (b"", None))
+        return caller if compare_digest(known, digest) else None
+
+
+def credential(authorization: Sequence[str], x_api_key: Sequence[str]) -> str:
+    """Return the key that a request presents, from all its ``Authorization`` and ``x-api-key`` values.
+
+    Either header will do; both may stand there if they say the same. Raises NotAuthenticated: ``missing_api_key``,
+    ``invalid_api_key`` (not a Bearer credential, or not visible ASCII). Raises BadRequest: ``duplicate_api_key``
+    (a header twice, or two that differ), since two readers would disagree about who asks.
+    """
+    if len(authorization) > 1 or len(x_api_key) > 1:
+        raise BadRequest("duplicate_api_key", "The request carries its API key header more than once; send it once.")
+    presented = {*(_bearer(value) for value in authorization), *(_plain(value) for value in x_api_key)}
+    if not presented:
+        raise NotAuthenticated(
+            "missing_api_key", "No API key was sent; send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
+        )
+    if len(presented) > 1:
+        raise BadRequest("duplicate_api_key", "Authorization and x-api-key carry different API keys; send one of them.")
+    return presented.pop()
+
+
+def fits(pattern: str, model: str) -> bool:
+    """Whether a model's name is the pattern, or below it (``prefix/*``), or any (``*``)."""
+    if pattern.endswith("*"):
+        return len(model) >= len(pattern) and model.startswith(pattern[:-1])
+    return pattern == model
+
+
+def _bearer(value: str) -> str:
+    found = _BEARER.fullmatch(value.strip(" \t"))
+    if found is None:
+        raise NotAuthenticated("invalid_api_key", "The Authorization header is not 'Bearer' followed by an API key.")
+    return found[1]
+
+
+def _plain(value: str) -> str:
+    if _TOKEN.fullmatch(stripped := value.strip(" \t")) is None:
+        raise NotAuthenticated("invalid_api_key", "The x-api-key header is not an API key.")
+    return stripped
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

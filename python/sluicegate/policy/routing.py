@@ -1,0 +1,79 @@
+"""Where a request goes: from the model's name to its targets.
+
+Rules: an exact name wins, then the longest ``prefix/*``. The names in a :class:`Route` and the labels in a
+:class:`Target` are the configuration's, never the client's, so that metrics stay bounded. What the configuration allows
+by ``*`` is not listed as a model: it is a rule, and who sends it literally gets a 404 from a provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sluicegate.config import Model, Settings, Upstream
+from sluicegate.policy.keys import Caller, fits
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an attempt goes.
+
+    ``model`` is the name sent there. ``label`` is ``upstream/model`` as the configuration writes it, for metrics.
+    ``passed_through``: the client chose the name below a ``*``, so that an unknown one (404) is its own mistake.
+    """
+
+    upstream: Upstream
+    model: str
+    label: str
+    passed_through: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a model's name leads to: the configured name (the ``model`` label), its settings, its targets in order."""
+
+    name: str
+    model: Model
+    targets: tuple[Target, ...]
+
+
+class Routes:
+    """The models of one configuration."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._upstreams = settings.upstreams
+        self._exact: Mapping[str, Route] = MappingProxyType(
+            {
+                name: Route(name, model, self._targets(model, None))
+                for name, model in settings.models.items()
+                if not name.endswith("*")
+            }
+        )
+        wild = sorted((name for name in settings.models if name.endswith("*")), key=len, reverse=True)
+        self._wild = tuple((name, settings.models[name]) for name in wild)
+
+    def route(self, requested: str) -> Route | None:
+        """Return where a model's requests go, or None if there is no such model."""
+        if (exact := self._exact.get(requested)) is not None:
+            return exact
+        for name, model in self._wild:
+            if fits(name, requested):
+                return Route(name, model, self._targets(model, requested[len(name) - 1 :]))
+        return None
+
+    def visible_models(self, caller: Caller) -> tuple[str, ...]:
+        """Return the models a caller may be shown: exact names, and exact names in its own key that a ``*`` serves."""
+        named = (name for name in caller.models if not name.endswith("*") and self.route(name) is not None)
+        return tuple(dict.fromkeys([*(name for name in self._exact if caller.may_use(name)), *named]))
+
+    def _targets(self, model: Model, rest: str | None) -> tuple[Target, ...]:
+        return tuple(
+            Target(
+                upstream=self._upstreams[target.upstream],
+                model=target.model if rest is None else target.model.replace("*", rest),
+                label=f"{target.upstream}/{target.model}",
+                passed_through=rest is not None and "*" in target.model,
+            )
+            for target in model.targets
+        )

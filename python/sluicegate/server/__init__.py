@@ -1,0 +1,1 @@
+"""Processes: what one worker does from its sockets to its exit code."""
