@@ -10,6 +10,8 @@
 mod body;
 mod head;
 mod request;
+#[cfg(any(test, fuzzing))]
+pub mod seen;
 
 #[cfg(test)]
 mod tests;

@@ -1,62 +1,9 @@
 //! Tables of responses and requests. Every response is read whole, byte by byte and cut at every point, and must give
 //! the same each time.
 
+use super::seen::{agree_however_cut, read, Ending, Seen};
 use super::*;
-
-/// All that one response gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    head: Option<Head>,
-    body: Vec<u8>,
-    ending: Ending,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// Complete, and so many bytes after it were left alone.
-    Complete {
-        left: usize,
-    },
-    Refused(Protocol),
-    /// The input ended and so did the connection.
-    Eof(End),
-}
-
-fn read<'a>(mut parser: Parser, parts: impl IntoIterator<Item = &'a [u8]>, proper: bool) -> Seen {
-    let (mut head, mut body, mut left, mut complete) = (None, Vec::new(), 0, false);
-    for part in parts {
-        let mut data = part;
-        let refused = loop {
-            if head.is_none() {
-                match parser.head(&mut data) {
-                    Ok(None) => break None,
-                    Ok(found) => head = found,
-                    Err(why) => break Some(why),
-                }
-            }
-            match parser.body(&mut data) {
-                Ok(Piece::Data(piece)) => {
-                    assert!(!piece.is_empty());
-                    body.extend_from_slice(piece);
-                }
-                Ok(Piece::More) => break None,
-                Ok(Piece::End) => {
-                    complete = true;
-                    break None;
-                }
-                Err(why) => break Some(why),
-            }
-        };
-        if let Some(why) = refused {
-            assert_eq!((Err(why), Err(why)), (parser.head(&mut data).map(drop), parser.body(&mut data).map(drop)));
-            return Seen { head, body, ending: Ending::Refused(why) };
-        }
-        assert!(complete || data.is_empty(), "input was neither read nor refused");
-        left += data.len();
-    }
-    let ending = if complete { Ending::Complete { left } } else { Ending::Eof(parser.eof(proper)) };
-    Seen { head, body, ending }
-}
+use std::path::Path;
 
 /// Reads `bytes` in every way and gives what all ways agreed on.
 fn read_cut_everywhere(name: &str, new: impl Fn() -> Parser, bytes: &[u8], proper: bool) -> Seen {
@@ -345,6 +292,23 @@ fn a_large_body_passes_without_a_copy() -> Result<(), Protocol> {
     let rest = data;
     let Piece::Data(piece) = parser.body(&mut data)? else { unreachable!("the body is there") };
     assert_eq!((rest.as_ptr(), 1_000_000), (piece.as_ptr(), piece.len()));
+    Ok(())
+}
+
+#[test]
+fn what_the_fuzzer_starts_from_holds() -> std::io::Result<()> {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/http1");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds)? {
+        agree_however_cut(&std::fs::read(seed?.path())?);
+        count += 1;
+    }
+    assert!(count > 0);
+    for input in ACCEPTED.iter().map(|case| case.input).chain(REFUSED.iter().map(|(_, input, _)| *input)) {
+        for options in 0..8u8 {
+            agree_however_cut(&[&[options, options], input.as_bytes()].concat());
+        }
+    }
     Ok(())
 }
 
