@@ -20,7 +20,7 @@ pub struct Ask {
     pub stream: bool,
     /// Content events of a stream.
     pub events: u32,
-    /// Time between two of them in microseconds; 0: all in one write.
+    /// Time between two of them in microseconds; 0: as fast as they can be written.
     pub gap_us: u64,
     /// After the first event say nothing more (for the memory of idle streams).
     pub hold: bool,

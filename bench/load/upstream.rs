@@ -91,21 +91,24 @@ impl Connection {
     }
 
     /// Begins the answer to a request; the time of the first timer, if it needs one.
-    fn answer(&mut self, ask: Ask, now: Instant) -> Option<Instant> {
+    fn answer(&mut self, ask: Ask, now: Instant) -> io::Result<Option<Instant>> {
         if !ask.stream {
             whole_answer(&mut self.outbound);
-            return None;
+            return Ok(None);
         }
         stream_head(&mut self.outbound);
         if ask.gap_us == 0 && !ask.hold {
-            let at = now_us();
-            (0..ask.events).for_each(|index| content_event(&mut self.outbound, index, at));
+            // A write for each event, as servers do: how many of them a proxy reads at once is its own affair.
+            for index in 0..ask.events {
+                content_event(&mut self.outbound, index, now_us());
+                self.flush()?;
+            }
             stream_end(&mut self.outbound, ask.events);
-            return None;
+            return Ok(None);
         }
         content_event(&mut self.outbound, 0, now_us());
         self.paced = Some(Paced { ask, written: 1 });
-        (!ask.hold).then(|| now + Duration::from_micros(ask.gap_us))
+        Ok((!ask.hold).then(|| now + Duration::from_micros(ask.gap_us)))
     }
 
     /// Writes the event that is due; the time of the next one, if there is one.
@@ -159,8 +162,9 @@ impl Server {
             while let Some((body, end)) = request_bounds(&connection.inbound) {
                 let ask = Ask::read(&connection.inbound[body..end]);
                 connection.inbound.drain(..end);
-                if let Some(due) = connection.answer(ask, Instant::now()) {
-                    self.timers.push(Reverse((due, id)));
+                match connection.answer(ask, Instant::now()) {
+                    Ok(due) => self.timers.extend(due.map(|due| Reverse((due, id)))),
+                    Err(error) => alive = Err(error),
                 }
             }
         }

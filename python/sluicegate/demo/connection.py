@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 import itertools
 import socket
 import struct
+import sys
 from typing import Protocol, assert_never, cast
 
-from typing_extensions import override
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 from sluicegate.demo.requests import HEAD_LIMIT, BodyReader, Head, Received, UnreadableError, parse_head
 from sluicegate.demo.scripts import (

@@ -1,0 +1,138 @@
+"""What is measured, and the alternating rounds of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import json
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from bench.servers import KEY, BenchError, Cores, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Figures = dict[str, Any]
+Load = dict[str, str | int | float]
+IDLE_STREAMS = 2000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One load. `direct`: also without a proxy, to know what a proxy adds."""
+
+    name: str
+    upstream: str
+    load: Load
+    seconds: float
+    direct: bool = False
+
+
+PACED: Load = {"connections": 200, "events": 200, "gap-us": 20_000, "warm": 2}
+BURST: Load = {"connections": 16, "events": 400, "gap-us": 0, "warm": 1}
+SCENARIOS = (
+    Scenario("paced plain", "plain", PACED, 6),
+    Scenario("paced tls", "tls", PACED, 6),
+    Scenario("burst plain", "plain", BURST, 3),
+    Scenario("burst tls", "tls", BURST, 3),
+    Scenario("json plain", "plain", {"answer": "json", "connections": 32, "warm": 1}, 3),
+    Scenario("latency", "plain", {"rate": 100, "events": 50, "gap-us": 20_000, "warm": 2}, 5, direct=True),
+)
+IDLE_LOAD: Load = {"connections": IDLE_STREAMS, "events": 2, "hold": 1, "warm": 0}
+
+
+@dataclass
+class Results:
+    """Everything measured: scenario, then proxy, then one set of figures a round."""
+
+    load: Path
+    cores: Cores
+    quick: bool
+    only: tuple[str, ...] = ()
+    figures: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
+    scrape: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def wants(self, name: str) -> bool:
+        return not self.only or any(name.startswith(wanted) for wanted in self.only)
+
+    def run(self, proxy: Proxy, upstream: str, load: Load, seconds: float) -> Figures:
+        """Drive a proxy once and give what the load printed."""
+        address, model = proxy.targets[upstream]
+        options: Load = {"target": address, "model": model, "key": KEY, "path": proxy.path, "seconds": seconds, **load}
+        options["pids"] = ",".join(str(pid) for pid in proxy.pids())
+        command = [str(self.load), "load"]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        for header in proxy.headers:
+            command += ["--header", header]
+        pinned = self.cores.pinned(self.cores.others, command)
+        done = subprocess.run(pinned, capture_output=True, text=True, timeout=seconds + 60, check=False)
+        if done.returncode != 0:
+            raise BenchError(f"the load failed: {done.stderr}")
+        figures: Figures = json.loads(done.stdout)
+        return figures
+
+    def keep(self, scenario: str, proxy: Proxy, figures: Figures) -> None:
+        self.figures.setdefault(scenario, {}).setdefault(proxy.name, []).append(figures)
+        if figures["errors"]:
+            print(f"  ! {scenario}: {proxy.name}: {figures['errors']} wrong answers: {figures['first_errors']}")
+
+
+def measure_rounds(results: Results, proxies: Sequence[Proxy], rounds: int) -> None:
+    """Every scenario, `rounds` times; within a round the proxies take turns, so that a noisy minute meets them all."""
+    for number in range(1, rounds + 1):
+        for scenario in SCENARIOS:
+            if not results.wants(scenario.name):
+                continue
+            seconds = min(scenario.seconds, 2.5) if results.quick else scenario.seconds
+            for proxy in proxies:
+                if scenario.upstream not in proxy.targets or (proxy.name == "direct" and not scenario.direct):
+                    continue
+                figures = results.run(proxy, scenario.upstream, scenario.load, seconds)
+                results.keep(scenario.name, proxy, figures)
+                print(f"round {number}/{rounds}  {scenario.name:<12} {proxy.name:<12} {glance(figures)}", flush=True)
+                time.sleep(0.2)
+
+
+def measure_idle(results: Results, proxies: Sequence[Proxy], rounds: int) -> None:
+    """Memory of idle streams, each time in a fresh process: what an earlier load left behind would hide it."""
+    for number in range(1, rounds + 1):
+        for kind in ("plain", "tls"):
+            if not results.wants(f"idle {kind}"):
+                continue
+            for proxy in proxies:
+                with proxy:
+                    if kind not in proxy.targets:
+                        continue
+                    results.run(proxy, kind, {"answer": "stream", "events": 5, "connections": 8, "warm": 0}, 0.5)
+                    figures = results.run(proxy, kind, IDLE_LOAD, 30)
+                if figures["begun"] != IDLE_STREAMS:
+                    figures["errors"] += IDLE_STREAMS - figures["begun"]
+                results.keep(f"idle {kind}", proxy, figures)
+                kilobytes = idle_bytes(figures) / 1024
+                print(f"idle {number}/{rounds}   {kind:<12} {proxy.name:<12} {kilobytes:.1f} KB a stream", flush=True)
+
+
+def cpu_per_event(figures: Figures) -> float:
+    """Microseconds of CPU for each event relayed."""
+    return float(figures["cpu_us"]) / max(1.0, float(figures["events"]))
+
+
+def cpu_per_request(figures: Figures) -> float:
+    """Microseconds of CPU for each request answered."""
+    return float(figures["cpu_us"]) / max(1.0, float(figures["requests"]))
+
+
+def idle_bytes(figures: Figures) -> float:
+    """Resident bytes for each idle stream."""
+    return float(figures["resident"] - figures["resident_before"]) / max(1.0, float(figures["begun"]))
+
+
+def glance(figures: Figures) -> str:
+    if figures["events"]:
+        gap = figures["gap_us"]
+        return f"{cpu_per_event(figures):7.2f} us/event  {figures['events']} events  gap p99 {gap['p99']} us"
+    return f"{cpu_per_request(figures):7.1f} us/request  {figures['requests']} requests"
