@@ -16,18 +16,20 @@ DIALECT = "anthropic-messages"
 
 _VERSION = ("anthropic-version", "2023-06-01")
 
-_TYPES = frozenset({
-    "api_error",
-    "authentication_error",
-    "billing_error",
-    "invalid_request_error",
-    "not_found_error",
-    "overloaded_error",
-    "permission_error",
-    "rate_limit_error",
-    "request_too_large",
-    "timeout_error",
-})
+_TYPES = frozenset(
+    {
+        "api_error",
+        "authentication_error",
+        "billing_error",
+        "invalid_request_error",
+        "not_found_error",
+        "overloaded_error",
+        "permission_error",
+        "rate_limit_error",
+        "request_too_large",
+        "timeout_error",
+    }
+)
 
 _BY_STATUS = {
     400: "invalid_request_error",

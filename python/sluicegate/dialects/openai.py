@@ -40,7 +40,7 @@ def _error(message: str, kind: str, param: str | None, code: str) -> dict[str, s
 def _type_of(error: RequestFailed) -> str:
     if error.wire_type is not None:
         return error.wire_type
-    if isinstance(error, CallerFault):          # OpenAI says so to unknown keys and models as well
+    if isinstance(error, CallerFault):  # OpenAI says so to unknown keys and models as well
         return "invalid_request_error"
     if isinstance(error, GatewayFault):
         return "server_error"

@@ -42,11 +42,11 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
     ``secrets`` are literal strings that must not appear: the credential that was used.
     """
     if len(text) > _READ_LIMIT:
-        text = text[:_READ_LIMIT].rpartition(" ")[0]      # a secret cut in two matches no rule
+        text = text[:_READ_LIMIT].rpartition(" ")[0]  # a secret cut in two matches no rule
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[redacted]")
     for pattern, stand_in in _RULES:
         text = pattern.sub(stand_in, text)
-    text = text.encode("utf-8", "replace").decode()       # lone surrogates
+    text = text.encode("utf-8", "replace").decode()  # lone surrogates
     return text.strip()[:MESSAGE_LIMIT]

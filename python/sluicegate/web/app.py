@@ -1,0 +1,131 @@
+"""The composition root: a gateway between the clients' edge and the admin address, and the order in which they stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sluicegate.exchange import Mount
+from sluicegate.web.admin import Admin
+from sluicegate.web.front import Front
+from sluicegate.web.message import Bounds
+from sluicegate.web.profiles import PROFILES
+from sluicegate.web.protocol import Edge
+from sluicegate.web.routes import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    import socket
+    import ssl
+
+    from sluicegate.config import Settings
+    from sluicegate.exchange import Endpoint, Row
+    from sluicegate.web.admin import Exposition
+    from sluicegate.web.front import Gateway
+
+_BACKLOG = 4096
+#: Connections that the admin address serves at a time.
+_ADMIN_CONNECTIONS = 256
+#: Seconds that streams which were ended in-band get to write their last event.
+_LAST_WORDS = 2.0
+#: Seconds that handlers get to finish when the edge is closed.
+_PATIENCE = 1.0
+
+
+class App:
+    """A running gateway; :class:`sluicegate.server.worker.RunningApp`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gateway: Gateway,
+        metrics: Exposition,
+        rows: Callable[[], Iterable[Row]],
+        endpoints: Sequence[Endpoint],
+    ) -> None:
+        limits, timeouts = settings.limits, settings.timeouts
+        self._gateway = gateway
+        self._front = Front(
+            gateway,
+            Routes(mounts(settings), endpoints),
+            Bounds(limits.body, timeouts.body, timeouts.write, json_only=not settings.keys),
+            head_size=limits.head,
+            open_to_all=not settings.keys,
+        )
+        token = settings.admin_token
+        self._admin = Admin(
+            metrics,
+            ready=lambda: not self._front.leaving,
+            rows=rows,
+            token=token.reveal() if token is not None else None,
+            head_size=limits.head,
+        )
+        self._edge = Edge(
+            self._front.answer,
+            self._front.refuse,
+            head_time=timeouts.header,
+            head_size=limits.head,
+            connections=limits.connections,
+        )
+        self._admin_edge = Edge(
+            self._admin.answer,
+            self._admin.refuse,
+            head_time=timeouts.header,
+            head_size=limits.head,
+            connections=_ADMIN_CONNECTIONS,
+        )
+        self._handshake_time = timeouts.header
+        self._tls = settings.tls.context if settings.tls is not None else None
+        self._listening: list[asyncio.Server] = []
+        self._admin_listening: list[asyncio.Server] = []
+
+    async def listen(self, clients: Sequence[socket.socket], admin: Sequence[socket.socket]) -> None:
+        """Accept on sockets that are bound."""
+        self._admin_listening = [await self._accept(self._admin_edge, one, None) for one in admin]
+        self._listening = [await self._accept(self._edge, one, self._tls) for one in clients]
+
+    def begin_drain(self) -> None:
+        """From now on readiness says 503 and each answer ends its connection; new requests are still served."""
+        self._front.leaving = True
+
+    async def stop_accepting(self) -> None:
+        """Close the clients' listeners; a new request on a kept connection gets 503 and the connection's end."""
+        for server in self._listening:
+            server.close()
+        self._front.leaving = self._front.draining = True
+        self._gateway.begin_drain()
+
+    async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109  # what runs on is ended in-band, not cancelled
+        """Wait until no exchange runs, ``timeout`` seconds at most; then end the rest with ``gateway_draining``.
+
+        Returns once all have ended, at most 2 s after the time-out; True if all ended by themselves.
+        """
+        if await self._gateway.drained(timeout):
+            return True
+        self._gateway.end_streams()
+        await self._gateway.drained(_LAST_WORDS)
+        return False
+
+    async def close(self) -> None:
+        """Close every connection and listener, the admin address's last. May be called again after a time-out."""
+        for server in self._listening:
+            server.close()
+        await self._edge.close(_PATIENCE)
+        await self._gateway.close()
+        for server in self._admin_listening:
+            server.close()
+        await self._admin_edge.close(_PATIENCE)
+
+    async def _accept(self, edge: Edge, bound: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
+        patience = self._handshake_time if tls is not None else None
+        return await edge.loop.create_server(
+            edge, sock=bound, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+        )
+
+
+def mounts(settings: Settings) -> list[Mount]:
+    """Give the configured mounts with their profiles."""
+    return [
+        Mount(mount.prefix.rstrip("/"), PROFILES[mount.profile], str(mount.public_url) if mount.public_url else None)
+        for mount in settings.mounts
+    ]

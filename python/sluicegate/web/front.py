@@ -1,0 +1,168 @@
+"""The clients' address: each request becomes an exchange, an answer of our own, or an error in its dialect's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from sluicegate.dialects.speech import error_body, error_headers
+from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed
+from sluicegate.exchange import Exchange
+from sluicegate.web import head
+from sluicegate.web.message import Message, credentials, respond
+from sluicegate.web.models import model_list, one_model
+from sluicegate.web.profiles import DEFAULT_DIALECT
+from sluicegate.web.protocol import where
+from sluicegate.web.routes import ModelList, OneModel, Relay, Schema, error_dialect
+from sluicegate.web.schema import chat_completion_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+    from aiohttp.web import BaseRequest, StreamResponse
+
+    from sluicegate.policy.keys import Caller
+    from sluicegate.policy.routing import Routes as Routing
+    from sluicegate.web.message import Bounds
+    from sluicegate.web.routes import Route, Routes
+
+log = logging.getLogger("sluicegate.web")
+
+
+class Gateway(Protocol):
+    """What the edge asks of the gateway."""
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Serve one exchange: reply, or open and end. Raises nothing but CancelledError."""
+
+    def caller(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Caller:
+        """Tell whose the presented credentials are. Raises NotAuthenticated or BadRequest."""
+
+    @property
+    def routing(self) -> Routing:
+        """The models of the configuration in force."""
+
+    def begin_drain(self) -> None:
+        """Refuse new exchanges from now on."""
+
+    async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
+        """Wait until no exchange runs; False if some still do after ``timeout`` seconds."""
+
+    def end_streams(self) -> None:
+        """Make running streams end with ``gateway_draining``."""
+
+    async def close(self) -> None:
+        """Close the upstreams' connections."""
+
+
+class Front:
+    """Answers the clients' requests; the handler of their :class:`~sluicegate.web.protocol.Edge`.
+
+    ``open_to_all``: no keys are configured, so whoever reaches this address may ask, but no web page may.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        routes: Routes,
+        bounds: Bounds,
+        *,
+        head_size: int,
+        open_to_all: bool,
+    ) -> None:
+        self._gateway = gateway
+        self._routes = routes
+        self._bounds = bounds
+        self._head_size = head_size
+        self._open_to_all = open_to_all
+        self._created = int(time.time())
+        #: From now on each answer ends its connection.
+        self.leaving = False
+        #: From now on nothing new is served: a request on a kept connection gets 503.
+        self.draining = False
+
+    async def answer(self, request: BaseRequest) -> StreamResponse:
+        """Serve one request. Raises nothing but CancelledError: the client left."""
+        response = await self._answer(request)
+        if self.leaving:
+            response.force_close()
+        return response
+
+    async def _answer(self, request: BaseRequest) -> StreamResponse:
+        received, received_at = time.monotonic(), time.time()
+        request_id = head.request_id(request)
+        try:
+            route = self._route(request)
+            if isinstance(route, Relay):
+                return await self._relay(request, route, request_id, received, received_at)
+            return self._ours(request, route, request_id)
+        except RequestFailed as error:
+            return self.refuse(request, error, request_id)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the last stop before aiohttp's own page
+            log.error("request %s failed: %s", request_id, where(error))  # noqa: TRY400  # its words may quote content
+            return self.refuse(request, Internal(), request_id)
+
+    def refuse(self, request: BaseRequest | None, error: RequestFailed, request_id: str = "") -> web.Response:
+        """Write an error in the shape of the request's dialect; without a request, in the default one."""
+        dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(head.path_of(request))
+        request_id = request_id or head.new_request_id()
+        return respond(
+            request_id,
+            error.status,
+            [*error.headers.items(), *error_headers(dialect, request_id)],
+            error_body(dialect, error, request_id),
+            close=error.close or request is None or not request.content.is_eof(),
+        )
+
+    def _route(self, request: BaseRequest) -> Route:
+        head.check(request, self._head_size)
+        if getattr(request.protocol, "surplus", False):
+            message = "The gateway has as many connections as it may; please try again."
+            raise Overloaded("gateway_overloaded", message, headers={"Retry-After": "1"}, close=True)
+        if self.draining:
+            message = "The gateway is shutting down; please try again."
+            raise Draining("gateway_draining", message, headers={"Retry-After": "1"}, close=True)
+        route = self._routes.find(request.method, head.path_of(request))
+        if self._open_to_all and "Origin" in request.headers:
+            message = "Web pages may not use this gateway: it has no keys configured."
+            raise NotAllowed("origin_not_allowed", message)
+        return route
+
+    async def _relay(
+        self, request: BaseRequest, route: Relay, request_id: str, received: float, received_at: float
+    ) -> StreamResponse:
+        own_headers = error_headers(error_dialect(route), request_id)
+        message = Message(request, self._bounds, request_id, received, own_headers)
+        exchange = Exchange(
+            id=request_id,
+            endpoint=route.endpoint,
+            mount=route.mount,
+            client=message,
+            received=received,
+            received_at=received_at,
+            user_agent=head.user_agent(request),
+        )
+        try:
+            await self._gateway.answer(exchange)
+        finally:
+            response = message.settle()
+        return response if response is not None else self.refuse(request, Internal(), request_id)
+
+    def _ours(self, request: BaseRequest, route: ModelList | OneModel | Schema, request_id: str) -> web.Response:
+        if isinstance(route, Schema):
+            body = chat_completion_schema(route.address)
+        else:
+            caller, routing = self._gateway.caller(*credentials(request)), self._gateway.routing
+            if isinstance(route, ModelList):
+                body = model_list(routing.visible_models(caller), self._created)
+            elif caller.may_use(route.model) and routing.route(route.model) is not None:
+                body = one_model(route.model, self._created)
+            else:
+                message = "There is no such model, or your key may not use it."
+                raise NotFound("model_not_found", message, param="model")
+        return respond(request_id, 200, (), body, close=not request.content.is_eof())

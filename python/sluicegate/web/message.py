@@ -1,0 +1,255 @@
+"""The client's message over aiohttp: the request's body in, one answer out.
+
+It has four states: unopened, opened (a 200 head is sent), committed (bytes of a target are in it), ended. aiohttp opens
+and ends it; in between only the core writes, through the :class:`~sluicegate.exchange.Sink`. Once opened there is no
+other answer: whatever happens, the handler returns :attr:`Message.response` and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import HttpVersion11, web
+from multidict import CIMultiDict
+
+from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsupported, ClientLeft
+from sluicegate.exchange import Sink
+from sluicegate.web import head
+from sluicegate.web.profiles import FORWARDED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.web import BaseRequest
+
+SERVER = "sluicegate"
+
+#: The transport's marks in bytes: above the first the core pauses the upstream, below the second it goes on.
+_HIGH_WATER = 65536
+_LOW_WATER = 16384
+_RST_ON_CLOSE = struct.pack("ii", 1, 0)
+_EVENT_STREAM = (
+    ("Content-Type", "text/event-stream; charset=utf-8"),
+    ("Cache-Control", "no-cache, no-transform"),
+    ("X-Accel-Buffering", "no"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client may ask of us: ``body`` in bytes, ``body_time`` and ``write_time`` in seconds.
+
+    ``json_only``: bodies must be declared as JSON, which keeps a browser's forms and simple requests out.
+    """
+
+    body: int
+    body_time: float
+    write_time: float
+    json_only: bool
+
+
+def respond(
+    request_id: str, status: int, headers: Sequence[tuple[str, str]], body: bytes, *, close: bool = False
+) -> web.Response:
+    """Build a whole answer; JSON unless ``headers`` say otherwise."""
+    fields = CIMultiDict(headers)
+    fields.setdefault("Content-Type", "application/json")
+    fields["Server"] = SERVER
+    if request_id:
+        fields["X-Request-Id"] = request_id
+    response = web.Response(status=status, headers=fields, body=body)
+    if close:
+        response.force_close()
+    return response
+
+
+def credentials(request: BaseRequest) -> tuple[Sequence[str], Sequence[str]]:
+    """Give every ``Authorization`` and every ``x-api-key`` header's value."""
+    return request.headers.getall("Authorization", ()), request.headers.getall("X-Api-Key", ())
+
+
+class Message:
+    """One request and its answer: :class:`sluicegate.exchange.Client` over aiohttp.
+
+    ``received`` is the monotonic time of the request's head, ``own_headers`` go into every answer.
+    """
+
+    __slots__ = ("_bounds", "_ended", "_own_headers", "_received", "_request", "_request_id", "bytes_in", "response")
+
+    def __init__(
+        self,
+        request: BaseRequest,
+        bounds: Bounds,
+        request_id: str,
+        received: float,
+        own_headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self._request = request
+        self._bounds = bounds
+        self._request_id = request_id
+        self._received = received
+        self._own_headers = own_headers
+        self._ended = False
+        #: Body bytes read from the client.
+        self.bytes_in = 0
+        #: What the handler must return; None while unopened.
+        self.response: web.StreamResponse | None = None
+
+    @property
+    def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Every ``Authorization`` and every ``x-api-key`` header's value."""
+        return credentials(self._request)
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The request's headers that an upstream may see, names in lower case."""
+        return head.forwarded(self._request, FORWARDED)
+
+    async def body(self) -> bytes:
+        """Read the whole request body; at its peak that takes twice its size. May be called once.
+
+        Whoever waits with ``Expect: 100-continue`` is told to go on here, so whatever can be refused without the body
+        should have been refused before.
+
+        Raises BodyTooLarge (at once where the length is declared, else at the crossing, without reading on),
+        BodyTooSlow, BodyUnsupported, BadRequest for broken framing, or ClientLeft.
+        """
+        self._refuse_unread()
+        content = self._request.content
+        if content.is_eof():  # the whole of it came with the head
+            body = content.read_nowait()
+            self.bytes_in = len(body)
+            if self.bytes_in > self._bounds.body:
+                raise self._too_large()
+            return body
+        try:
+            async with asyncio.timeout(self._bounds.body_time):
+                await self._tell_to_go_on()
+                return await self._collect()
+        except TimeoutError:
+            message = f"The request's body did not arrive within {self._bounds.body_time:g} seconds."
+            raise BodyTooSlow("request_timeout", message, close=True) from None
+        except web.RequestPayloadError:
+            message = "The request's body is not framed as HTTP/1.1 demands."
+            raise BadRequest("invalid_body_framing", message, close=True) from None
+        except (ConnectionError, RuntimeError):  # RuntimeError: aiohttp's "Connection closed."
+            raise ClientLeft from None
+
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Make this the whole answer. Only while unopened. The connection closes if the request was not read whole."""
+        unread = not self._request.content.is_eof()
+        self.response = respond(self._request_id, status, self._complete(headers), body, close=unread)
+        self._ended = True
+
+    async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+        """Send the head of a 200 event stream. Raises ClientLeft."""
+        request = self._request
+        fields = CIMultiDict([*_EVENT_STREAM, *self._complete(headers)])
+        fields["Server"] = SERVER
+        fields["X-Request-Id"] = self._request_id
+        response = self.response = web.StreamResponse(headers=fields)
+        if request.version < HttpVersion11:
+            response.force_close()  # no chunks there: only the end of the connection ends it
+        try:
+            await response.prepare(request)
+        except ConnectionError:
+            raise ClientLeft from None
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientLeft
+        transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
+        return Sink(
+            write=transport.write,
+            buffered=transport.get_write_buffer_size,
+            framed=response.headers.get("Transfer-Encoding") == "chunked",
+        )
+
+    async def drain(self) -> None:
+        """Wait until the client has read. Raises TimeoutError after the write timeout, ClientLeft if it left."""
+        try:
+            async with asyncio.timeout(self._bounds.write_time):
+                await self._request.writer.drain()
+        except ConnectionError:
+            raise ClientLeft from None
+
+    async def end(self, *, reusable: bool) -> None:
+        """End an opened message; the connection is closed after it unless ``reusable``.
+
+        Not after a failed write. A client that leaves or stops reading meanwhile has had all there was.
+        """
+        response = self.response
+        if response is None or self._ended:
+            return
+        self._ended = True
+        if not reusable or not self._request.content.is_eof():
+            response.force_close()
+        try:
+            async with asyncio.timeout(self._bounds.write_time):
+                await response.write_eof()
+        except TimeoutError:
+            self.abort()
+        except ConnectionError:
+            return
+
+    def abort(self) -> None:
+        """Drop the client's connection without ending the message: RST, since its buffer is full anyway."""
+        self._ended = True
+        transport = self._request.transport
+        if transport is None:
+            return
+        handle = transport.get_extra_info("socket")
+        if handle is not None:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+        transport.abort()
+
+    def settle(self) -> web.StreamResponse | None:
+        """Give what the handler must return; None if nobody answered. A stream left open is aborted, never ended.
+
+        aiohttp would end it as if it were whole, and the client could not tell.
+        """
+        if self.response is not None and not self._ended:
+            self.abort()
+        return self.response
+
+    def _refuse_unread(self) -> None:
+        """Refuse what the head alone tells."""
+        headers = self._request.headers
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            message = "Compressed request bodies are not read; please send it without Content-Encoding."
+            raise BodyUnsupported("unsupported_content_encoding", message)
+        if self._bounds.json_only and not head.is_json(self._request):
+            message = "Please send the body with Content-Type: application/json."
+            raise BodyUnsupported("unsupported_media_type", message)
+        if (self._request.content_length or 0) > self._bounds.body:
+            raise self._too_large()
+
+    async def _tell_to_go_on(self) -> None:
+        request = self._request
+        if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # or aiohttp believes that the answer has begun
+
+    async def _collect(self) -> bytes:
+        parts: list[bytes] = []
+        async for part in self._request.content.iter_any():
+            parts.append(part)
+            self.bytes_in += len(part)
+            if self.bytes_in > self._bounds.body:
+                raise self._too_large()
+        return b"".join(parts)
+
+    def _too_large(self) -> BodyTooLarge:
+        message = f"The request's body is larger than {self._bounds.body} bytes."
+        return BodyTooLarge("request_too_large", message, close=True)
+
+    def _complete(self, headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        """Add what every answer has; ``server-timing`` tells how long its head took, unless ``headers`` say more."""
+        complete = [*headers, *self._own_headers]
+        if not any(name.lower() == "server-timing" for name, _ in complete):
+            complete.append(("Server-Timing", f"total;dur={(time.monotonic() - self._received) * 1000:.1f}"))
+        return complete

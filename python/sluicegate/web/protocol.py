@@ -1,0 +1,262 @@
+"""aiohttp's edge made ours: what happens to a connection before and around its requests.
+
+Rules, each with a test in tests/faults:
+
+- Nothing of aiohttp's reaches a client or a log: no error page, no echo of what was sent, no traceback. Its parser
+  quotes the offending bytes, credentials included, in its exceptions; they end here.
+- A head must arrive whole within the header timeout, counted from its first byte, or from the connection's start.
+  Between requests a connection may rest longer. One sweep looks at the heads that are late; no timer per request.
+- A head is bounded as a whole while it is still coming; pipelined requests are bounded by aiohttp (32).
+- A body whose framing breaks, or is most of it, wakes its reader at once; aiohttp would let it wait.
+- Above the connection limit a request is answered 503 and the connection closed; far above it is dropped unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import HttpVersion11, http_parser, web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from typing_extensions import override
+
+from sluicegate.errors import BadRequest, BodyTooSlow, Internal, RequestFailed
+from sluicegate.web.head import too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.web import BaseRequest, StreamResponse
+
+    Answer = Callable[["BaseRequest"], Awaitable["StreamResponse"]]
+    Refuse = Callable[["BaseRequest | None", RequestFailed], "web.Response"]
+
+log = logging.getLogger("sluicegate.web")
+
+#: Seconds a connection may rest between requests: above what proxies and SDKs keep theirs for.
+IDLE = 75.0
+#: Seconds we read on after an answer that came before the request's end, so that the client can read it.
+LINGER = 2.0
+#: Connections above the limit that still get an answer.
+_SPARE = 64
+_MAX_HEADERS = 128
+#: Bytes that the framing of a chunked body may take: per byte of the body (one in a chunk of its own takes six), and
+#: beyond that for extensions and trailers, which are read and dropped.
+_CHUNK_OVERHEAD = 8
+_CHUNK_SLACK = 65536
+_TOO_MANY = "Too many headers received"
+
+
+class ParserMissing(RuntimeError):
+    """aiohttp runs on its pure Python parser: slow, and not the one that the edge is tested with."""
+
+
+def check_parser() -> None:
+    """Make sure that requests are read by aiohttp's C parser. Raises ParserMissing."""
+    if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise ParserMissing("aiohttp's C parser is missing: install a wheel of it, and unset AIOHTTP_NO_EXTENSIONS")
+
+
+def where(error: BaseException) -> str:
+    """Tell an error's type and place, without its words: they may quote what a client sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join([type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-4:]))])
+
+
+class Edge(web.Server):
+    """Makes a :class:`Connection` of every accepted socket: the protocol factory for ``loop.create_server``.
+
+    ``answer`` serves one request and raises nothing but CancelledError; ``refuse`` writes an error for a request that
+    never became one. ``head_time`` in seconds, ``head_size`` in bytes, ``connections`` at most at a time.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        refuse: Refuse,
+        *,
+        head_time: float,
+        head_size: int,
+        connections: int,
+    ) -> None:
+        check_parser()
+        loop = asyncio.get_running_loop()
+        super().__init__(answer, handler_cancellation=True, loop=loop)
+        self.loop = loop
+        self.refuse = refuse
+        self.head_size = head_size
+        self._head_time = head_time
+        self._limit = connections
+        self._open = 0
+        # Connections whose head is not whole, by the time at which it is late; the oldest first.
+        self._heads: dict[Connection, float] = {}
+        self._sweep = loop.call_later(self._interval, self._drop_late_heads)
+
+    @property
+    def _interval(self) -> float:
+        return min(1.0, self._head_time / 4)
+
+    @override
+    def __call__(self) -> RequestHandler:
+        return Connection(self)
+
+    def enter(self, connection: Connection) -> bool:
+        """Count a new connection. False: it is above the limit; ``connection.surplus`` says that it may still ask."""
+        self._open += 1
+        connection.surplus = self._open > self._limit
+        return self._open <= self._limit + _SPARE
+
+    def leave(self, connection: Connection) -> None:
+        """Count a connection that ended."""
+        self._open -= 1
+        self._heads.pop(connection, None)
+
+    def head_begins(self, connection: Connection) -> None:
+        """Note that a head has begun to arrive, unless that is known."""
+        if connection not in self._heads:
+            self._heads[connection] = self.loop.time() + self._head_time
+
+    def head_ends(self, connection: Connection) -> None:
+        """Note that a connection's head is whole."""
+        self._heads.pop(connection, None)
+
+    async def close(self, patience: float) -> None:
+        """Close all connections; running handlers are cancelled after twice ``patience`` seconds."""
+        self._sweep.cancel()
+        self.pre_shutdown()
+        await self.shutdown(patience)
+
+    def _drop_late_heads(self) -> None:
+        now = self.loop.time()
+        late = []
+        for connection, limit in self._heads.items():
+            if limit > now:
+                break
+            late.append(connection)
+        for connection in late:
+            del self._heads[connection]
+            connection.drop_late()
+        self._sweep = self.loop.call_later(self._interval, self._drop_late_heads)
+
+
+class Connection(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("_body_bytes", "_edge", "_head_bytes", "large", "surplus")
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(
+            edge,
+            loop=edge.loop,
+            logger=log,
+            access_log=None,  # type: ignore[arg-type]  # None means off
+            keepalive_timeout=IDLE,
+            lingering_time=LINGER,
+            auto_decompress=False,
+            max_line_size=edge.head_size,
+            max_field_size=edge.head_size,
+            max_headers=_MAX_HEADERS,
+        )
+        self._edge = edge
+        self._head_bytes = 0
+        self._body_bytes = 0
+        #: A read was larger than a head may be, so a head may have been.
+        self.large = False
+        #: Above the connection limit: answer 503, then close.
+        self.surplus = False
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._edge.enter(self):
+            super().connection_made(transport)
+            self.force_close()
+            return
+        super().connection_made(transport)
+        self._edge.head_begins(self)
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._edge.leave(self)
+        super().connection_lost(exc)
+
+    @override
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused or self._buffer_paused:  # aiohttp asks after every body, paused or not
+            super().resume_reading(resume_parser)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.large = self.large or len(data) > self._edge.head_size
+        if self._messages:
+            self._head_bytes = self._body_bytes = 0
+            self._edge.head_ends(self)
+            if isinstance(self._messages[-1][0], _ErrInfo):
+                self._break_body()
+        elif self._current_request is not None:
+            self._body_bytes += len(data)
+            if self._body_bytes > self._current_request.content.total_bytes * _CHUNK_OVERHEAD + _CHUNK_SLACK:
+                self._break_body()
+        elif self._waiting_for_head():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._edge.head_size:
+                self._refuse_head(too_large(self._edge.head_size))
+            elif data:
+                self._edge.head_begins(self)
+
+    def drop_late(self) -> None:
+        """Close a connection whose head is late; one that has sent a part of it is told why."""
+        if self._head_bytes:
+            message = "The request's head did not arrive in time."
+            self._refuse_head(BodyTooSlow("request_timeout", message, close=True))
+        else:
+            self.force_close()
+
+    @override
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError  # an answer has begun; aiohttp closes without a word
+        if status != 400:  # noqa: PLR2004
+            log.error("a request failed: %s", where(exc) if exc is not None else status)
+            return self._edge.refuse(request, Internal())
+        request._version = HttpVersion11  # noqa: SLF001  # aiohttp answers what it cannot read as 1.0
+        return self._edge.refuse(None, self._unreadable(exc))
+
+    @override
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        error = kw.get("exc_info")
+        if not isinstance(error, (web.RequestPayloadError, HttpProcessingError)):
+            log.error("a connection failed: %s", where(error) if isinstance(error, BaseException) else args[:1])
+
+    def _waiting_for_head(self) -> bool:
+        waiter = self._waiter
+        return self._request_count == 0 or (waiter is not None and not waiter.done())
+
+    def _break_body(self) -> None:
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError())
+
+    def _refuse_head(self, error: RequestFailed) -> None:
+        """Answer a head that never became a request. Nothing else writes: the handler waits for that head."""
+        response = self._edge.refuse(None, error)
+        body = response.body if isinstance(response.body, bytes) else b""
+        lines = [f"HTTP/1.1 {response.status} {response.reason}", f"Content-Length: {len(body)}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in response.headers.items() if name.lower() != "content-length"]
+        if self.transport is not None:
+            self.transport.write("\r\n".join([*lines, "", ""]).encode("ascii") + body)
+        self.force_close()
+
+    def _unreadable(self, exc: BaseException | None) -> RequestFailed:
+        if isinstance(exc, LineTooLong) or (isinstance(exc, HttpProcessingError) and exc.message == _TOO_MANY):
+            return too_large(self._edge.head_size)
+        return BadRequest("invalid_http", "The request is not valid HTTP/1.1.", close=True)

@@ -1,0 +1,101 @@
+"""Which requests there are: exact paths below the mounts, nothing else.
+
+The path as it was sent is compared with the paths as they are written: no decoding, no cleaning, no redirects. What is
+authorised is what is routed, and ``//v1``, ``/v1/%2e%2e/x``, ``/v1%2fmodels``, an absolute-form target or a trailing
+slash are unknown paths. The one part that is decoded is a model's id, at the end of its path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from sluicegate.errors import MethodNotAllowed, NotFound
+from sluicegate.web.profiles import DEFAULT_DIALECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sluicegate.exchange import Endpoint, Mount
+
+_SCHEMA = "/schemas/ChatCompletion.json"
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A request that goes to an upstream."""
+
+    mount: Mount
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """``GET {prefix}/models``."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneModel:
+    """``GET {prefix}/models/{id}``; ids contain slashes, escaped or not."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The document that ``$schema`` of a mount's answers points to; ``address`` is its URL where one is configured."""
+
+    address: str | None
+
+
+Route = Relay | ModelList | OneModel | Schema
+
+
+class Routes:
+    """The table of paths, made once from the mounts and the endpoints below each of them."""
+
+    def __init__(self, mounts: Sequence[Mount], endpoints: Sequence[Endpoint]) -> None:
+        exact: dict[str, tuple[str, Route]] = {}
+        for mount in mounts:
+            prefix = mount.prefix.rstrip("/")
+            for endpoint in endpoints:
+                exact[prefix + endpoint.path] = ("POST", Relay(mount, endpoint))
+            exact[f"{prefix}/models"] = ("GET", ModelList())
+            if mount.profile.schema:
+                address = schema_address(mount)
+                for path in (f"{prefix}{_SCHEMA}", urlsplit(address or "").path):
+                    exact[path] = ("GET", Schema(address))
+        self._exact: Mapping[str, tuple[str, Route]] = exact
+        self._below = tuple(f"{mount.prefix.rstrip('/')}/models/" for mount in mounts)
+
+    def find(self, method: str, path: str) -> Route:
+        """Give the route of a path. Raises NotFound, or MethodNotAllowed with ``Allow``."""
+        allowed, route = self._exact.get(path) or self._model(path)
+        if method != allowed:
+            raise MethodNotAllowed("method_not_allowed", f"Please use {allowed} here.", headers={"Allow": allowed})
+        return route
+
+    def dialect(self, path: str) -> str:
+        """Tell in which dialect an error about a path is written."""
+        _, route = self._exact.get(path, ("", None))
+        return error_dialect(route) if isinstance(route, Relay) else DEFAULT_DIALECT
+
+    def _model(self, path: str) -> tuple[str, Route]:
+        for below in self._below:
+            model = path.removeprefix(below)
+            if model and model != path and not _BROKEN_ESCAPE.search(model):
+                return "GET", OneModel(unquote_to_bytes(model).decode("utf-8", "replace"))
+        raise NotFound("unknown_path", "There is nothing at this path.")
+
+
+def error_dialect(route: Relay) -> str:
+    """Tell in which dialect a route's errors are written: its endpoint's, unless the mount's profile has another."""
+    return route.mount.profile.errors or route.endpoint.dialect
+
+
+def schema_address(mount: Mount) -> str | None:
+    """Give the URL that ``$schema`` of a mount's answers names; None without a public URL. Never built from Host."""
+    return mount.public_url + _SCHEMA if mount.public_url and mount.profile.schema else None
