@@ -57,7 +57,7 @@ def _check_binds(settings: Settings, problems: Problems) -> None:
 
 
 def _check_upstreams(settings: Settings, problems: Problems) -> None:
-    if not settings.upstreams:
+    if not settings.upstreams and not problems.below("upstreams"):
         problems.add("upstreams", f"none is configured; write one, such as {_EXAMPLE_UPSTREAM}")
     for name, upstream in settings.upstreams.items():
         path = child("upstreams", name)
@@ -65,23 +65,23 @@ def _check_upstreams(settings: Settings, problems: Problems) -> None:
             problems.add(child(f"{path}.headers", header), "is set by api_key; leave one of them out")
         if upstream.usage_request == "learn":
             problems.add(f"{path}.usage_request", '"learn" is not built yet; write "inject" or "never"')
-        if upstream.ca_file is not None and not upstream.base_url.tls:
+        if upstream.ca_file is not None and is_read(upstream.base_url) and not upstream.base_url.tls:
             problems.add(f"{path}.ca_file", "is of no use without TLS; write base_url with https, or leave it out")
 
 
 def _check_models(settings: Settings, problems: Problems) -> None:
-    if not settings.models:
+    if not settings.models and not problems.below("models"):
         problems.add("models", f"none is configured; write one, such as {_EXAMPLE_MODEL}")
     for name, model in settings.models.items():
         path = child("models", name)
-        if not model.targets:
+        if not model.targets and not problems.below(path):
             problems.add(f"{path}.targets", "is empty; name one, such as [{upstream: openai, model: gpt-4o-mini}]")
         for i, target in enumerate(model.targets):
             at = f"{path}.targets[{i}]"
             upstream = settings.upstreams.get(target.upstream)
             if upstream is None:
                 problems.add(f"{at}.upstream", unknown("upstream", target.upstream, settings.upstreams))
-            elif upstream.dialect not in RELAYED:
+            elif is_read(upstream.dialect) and upstream.dialect not in RELAYED:
                 problems.add(
                     f"{at}.upstream",
                     f"{shown(target.upstream)} speaks {upstream.dialect}, which no endpoint relays yet; "

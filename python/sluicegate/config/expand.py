@@ -52,7 +52,7 @@ def _replacement(found: re.Match[str], sources: Sources) -> str:
     if found[1] is None:
         return "${"
     if not found[2]:
-        raise Wrong(f"{shown(found[0])} has no closing brace; a plain ${{ is written $${{")
+        raise Wrong("a ${ has no closing brace; a plain ${ is written $${")
     if found[1].startswith("file:"):
         return sources.read_file(found[1].removeprefix("file:")).removesuffix("\n").removesuffix("\r")
     variable = _VARIABLE.fullmatch(found[1])

@@ -23,7 +23,7 @@ from sluicegate.config.expand import Sources, expand_tree
 from sluicegate.config.model import LOOPBACK_POOL_IDLE, Settings, Tls, Upstream
 from sluicegate.config.read import Problem, Problems, child, is_read, read_struct
 from sluicegate.config.readers import Wrong
-from sluicegate.config.values import shown
+from sluicegate.config.values import kind_of, shown
 
 _LARGEST_FILE: Final = 4 << 20
 _DEFAULT_POOL_IDLE: Final = 30.0
@@ -130,7 +130,9 @@ def _parse(path: Path, problems: Problems) -> tuple[object, str]:
     except Wrong as wrong:
         problems.add(str(path), str(wrong))
         return {}, ""
-    return {} if tree is None else tree, hashlib.sha256(text.encode()).hexdigest()[:12]
+    if tree is not None and not isinstance(tree, dict):
+        problems.add(str(path), f"must be a mapping of names to values, not {kind_of(tree)}")
+    return tree or {}, hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _parse_text(text: str, suffix: str) -> object:
@@ -215,7 +217,7 @@ def _resolve_tls(tls: Tls, files: Files, problems: Problems) -> Tls:
                 files.text(written)
             except Wrong as wrong:
                 problems.add(f"tls.{name}", str(wrong))
-    if any(problem.path.startswith("tls.") for problem in problems):
+    if problems.below("tls"):
         return tls
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -351,14 +351,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Setting("the ledger; not built yet: only the default is accepted, and nothing is written", text, "URL")
     ] = DEFAULT_STORE
     shared: Annotated[Secret | None, Setting("limits across machines; not built yet: refused", secret, "URL")] = None
-    upstreams: Annotated[Mapping[str, Upstream], Setting("where requests may go, by name", name=label)] = (
-        MappingProxyType({})
-    )
+    upstreams: Annotated[
+        Mapping[str, Upstream], Setting("where requests may go, by name", default="required in a file", name=label)
+    ] = MappingProxyType({})
     models: Annotated[
         Mapping[str, Model],
         Setting(
             "what callers may ask for: exact names, and `prefix/*` for all below; "
             "an exact name wins, then the longest prefix",
+            default="required in a file",
             name=model_name,
         ),
     ] = MappingProxyType({})
@@ -369,8 +370,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Key, ...],
         Setting("who may ask; without keys everyone on this machine may, and only loopback is bound", default="none"),
     ] = ()
-    timeouts: Annotated[Timeouts, Setting("durations")] = Timeouts()
-    limits: Annotated[Limits, Setting("sizes and counts")] = Limits()
+    timeouts: Annotated[Timeouts, Setting("durations", default="below")] = Timeouts()
+    limits: Annotated[Limits, Setting("sizes and counts", default="below")] = Limits()
     on_disconnect: Annotated[
         Literal["cancel", "finish"],
         Setting(

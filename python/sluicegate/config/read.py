@@ -43,6 +43,10 @@ class Problems:
         """Note a problem, unless its path has one already."""
         self._found.setdefault(path, Problem(path, message))
 
+    def below(self, path: str) -> bool:
+        """Whether something is wrong at a path or in a part of it."""
+        return any(found == path or found.startswith((f"{path}.", f"{path}[")) for found in self._found)
+
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found.values())
 
@@ -89,8 +93,11 @@ def child(path: str, name: str) -> str:
 
 def read_struct(struct: type[S], raw: object, path: str, problems: Problems) -> S:
     """Read a struct from a mapping."""
-    values = _mapping(raw, path, problems)
     known = fields(struct)
+    if not isinstance(raw, dict):
+        problems.add(path, f"must be a mapping of names to values, not {kind_of(raw)}")
+        return struct(**{field.name: _nothing(field) for field in known})
+    values = _mapping(raw, path, problems)
     for name in values:
         if name not in {field.name for field in known}:
             problems.add(child(path, name), unknown("setting", name, (field.name for field in known)))
@@ -100,12 +107,18 @@ def read_struct(struct: type[S], raw: object, path: str, problems: Problems) -> 
 def _read_field(field: Field, raw: object, path: str, problems: Problems) -> object:
     path = child(path, field.name)
     if raw is None:
-        if not field.required:
-            return field.default
-        problems.add(path, f"is missing; {field.setting.about}")
-        return msgspec.UNSET
+        if field.required:
+            problems.add(path, f"is missing; {field.setting.about}")
+        return _nothing(field)
     value = _read(field.kind, field.setting, raw, path, problems)
-    return field.default if value is msgspec.UNSET and not field.required else value
+    return value if is_read(value) else _nothing(field)
+
+
+def _nothing(field: Field) -> object:
+    """What stands for a field that the file does not say, or says wrongly."""
+    if not field.required:
+        return field.default
+    return () if get_origin(field.kind) is tuple else msgspec.UNSET
 
 
 def _read(kind: object, setting: Setting, raw: object, path: str, problems: Problems) -> object:

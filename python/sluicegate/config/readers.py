@@ -62,7 +62,7 @@ def text(value: object) -> str:
         raise Wrong(f"{shown(value)} is not text{hint}")
     if not value or not value.isprintable():
         raise Wrong("holds a control character" if value else "is empty")
-    return str(value)
+    return value
 
 
 def label(value: object) -> str:

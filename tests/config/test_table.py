@@ -1,0 +1,38 @@
+"""The settings table says what the code does, no more and no less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+
+from sluicegate.config.model import Settings
+from sluicegate.config.table import settings, settings_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def written_table() -> str:
+    """The table where people read it: the README, or the page it is kept on."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "settings-table.md"):
+        if page.exists() and (
+            found := re.search(r"^\| setting \|.*?(?=^[^|]|\Z)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        ):
+            return found[0].rstrip("\n") + "\n"
+    return ""
+
+
+def test_the_written_table_is_the_codes() -> None:
+    assert settings_table().splitlines() == written_table().splitlines()
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for path, field in settings(Settings):
+        assert field.setting.about, path
+        assert "|" not in field.setting.about, path
+
+
+def test_every_limit_says_what_happens_at_it() -> None:
+    for path, field in settings(Settings):
+        if path.startswith(("timeouts.", "limits.")):
+            assert ";" in field.setting.about, path
+            assert field.setting.unit, path
