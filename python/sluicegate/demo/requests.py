@@ -148,6 +148,11 @@ class Received:
         """The first value of a header (case-insensitive), or None."""
         return self.head.get(name)
 
+    @property
+    def answer_json(self) -> Any:  # noqa: ANN401 - JSON
+        """The body of the answer as JSON, where it was one whole body; raises `ValueError`."""
+        return json.loads(self.written.partition(b"\r\n\r\n")[2])
+
     def record(self, data: bytes) -> None:
         """Note bytes that were handed to the transport."""
         self.written_count += len(data)
