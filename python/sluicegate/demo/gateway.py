@@ -74,7 +74,7 @@ class Gateway:
 
     async def rows(self) -> list[dict[str, Any]]:
         """The last requests' rows."""
-        rows: list[dict[str, Any]] = orjson.loads(await self._get("/admin/requests"))
+        rows: list[dict[str, Any]] = orjson.loads(await self._get("/admin/requests"))["data"]
         return rows
 
     async def _get(self, path: str) -> bytes:

@@ -171,9 +171,8 @@ async def _ask_streamed(client: AsyncOpenAI) -> Told:
     writer.end()
     if usage is None or first is None:
         raise ShowError("the stream brought no content or no usage")
-    print(
-        f"\n  {finish}; {usage.prompt_tokens} + {usage.completion_tokens} tokens; first word after {first * 1000:.0f} ms"
-    )
+    counted = f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+    print(f"\n  {finish}; {counted}; first word after {first * 1000:.0f} ms")
     return Told(text, finish, usage.prompt_tokens, usage.completion_tokens)
 
 
