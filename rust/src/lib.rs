@@ -6,6 +6,7 @@
 //! - [`http1`]: a request head out, one response in.
 //! - [`json`]: members of JSON text found and replaced in place, without building a tree.
 //! - [`metrics`]: counters and histograms as fixed arrays of atomics, and their Prometheus text.
+//! - [`request`]: what a request body asks, and the few places of it that may change.
 //! - [`sse`]: WHATWG event streams, cut into events as bytes.
 //! - [`tls`]: rustls, fed and drained by hand.
 //!
@@ -19,5 +20,6 @@ pub mod json;
 pub mod metrics;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod request;
 pub mod sse;
 pub mod tls;

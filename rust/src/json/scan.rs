@@ -11,6 +11,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+#[cfg(test)]
+mod tests;
+
 /// The text is not JSON as far as it had to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed {

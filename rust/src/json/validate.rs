@@ -4,6 +4,9 @@
 
 use super::scan::Malformed;
 
+#[cfg(test)]
+mod tests;
+
 /// Checks that `text` is exactly one JSON value by RFC 8259, nested at most `max_depth` deep.
 /// Invalid UTF-8 inside strings is let through: it is relayed as it came.
 pub fn validate(text: &[u8], max_depth: usize) -> Result<(), Malformed> {
@@ -96,6 +99,7 @@ impl Strict<'_> {
             };
             // A fold the compiler turns into vector compares: 1 MB bodies are mostly one long string.
             if rest[..i].iter().map(|&b| u8::from(b < 0x20)).fold(0, |bad, b| bad | b) != 0 {
+                self.pos += rest.iter().take_while(|&&b| b >= 0x20).count();
                 return Err(self.malformed("a control character in a string must be escaped"));
             }
             self.pos += i + 1;
