@@ -4,8 +4,6 @@
 //! [`Corpus::sample`] is a fixed choice, so that two runs test the same: two streams of every dialect, provider and
 //! line ending. With `SLUICEGATE_TEST_ALL=1` it is all of them.
 
-#![allow(dead_code)] // the dialects' tests read the rest
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
