@@ -1,15 +1,274 @@
 """The core in Rust, as Python sees it. What it does is told in ``rust/src``; this is the contract at the seam."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Literal, final
 
-__all__ = ["Bank", "build_profile", "version"]
+__all__ = [
+    "Ask",
+    "Bank",
+    "Connection",
+    "Head",
+    "Outcome",
+    "Plan",
+    "Refused",
+    "Segments",
+    "TlsConfig",
+    "World",
+    "build_profile",
+    "request_head",
+    "version",
+]
 
 build_profile: Literal["release", "debug"]
 """How the core was compiled. A benchmark refuses ``debug``."""
 
 version: str
 """The version of the crate, which is the package's."""
+
+class Refused(ValueError):
+    """A request body that cannot be served; its arguments are a code, the parameter or None, and words."""
+
+@final
+class Ask:
+    """What a request's body asks, as far as the gateway must know."""
+
+    def __new__(cls, body: bytes, max_depth: int) -> Ask:
+        """Reads a whole body, nested at most ``max_depth`` deep. Raises Refused."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, escapes resolved; never empty."""
+
+    @property
+    def stream(self) -> bool:
+        """An answer in pieces is asked for."""
+
+    @property
+    def wants_usage(self) -> bool:
+        """The caller itself asked for the usage event."""
+
+    @property
+    def has_stream_options(self) -> bool:
+        """``stream_options`` stands in the body and is not null."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens it may write, if it says so."""
+
+    @property
+    def choices(self) -> int:
+        """How many answers it asks for; 1 if it does not say."""
+
+    def splice(self, model: str | None, include_usage: bool, consumed: Sequence[str]) -> Segments:
+        """The body for a target: ``model`` put in place, usage asked for if ``include_usage``, ``consumed`` left out."""
+
+@final
+class Segments:
+    """A request body with its replacements, as slices: the caller's bytes are not copied."""
+
+    @property
+    def length(self) -> int:
+        """Bytes in all."""
+
+def request_head(target: str, host: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
+    """The head of a POST with a body of ``length`` bytes. Raises ValueError for what would break out of its line."""
+
+@final
+class TlsConfig:
+    """Roots, sessions and versions of TLS towards upstreams; shared by all connections that trust the same."""
+
+    def __new__(cls, extra_ca: bytes | None = None) -> TlsConfig:
+        """The system's roots and those of ``extra_ca`` (PEM). Raises ValueError if there is no root at all."""
+
+@final
+class Plan:
+    """What to do to the bytes of one kind of request; ``rust/src/plan.rs`` tells each member's meaning."""
+
+    def __new__(
+        cls,
+        *,
+        dialect: str,
+        stream: bool,
+        model: bytes | None,
+        strip_usage: bool,
+        fill_choices: bool,
+        tidy: bool,
+        ensure_done: bool,
+        insert: bytes | None,
+        done: bytes,
+        errors: dict[str, bytes],
+        limits: tuple[int, int, int, int, int],
+        times: tuple[float, float, float],
+        bank: Bank,
+        gaps: int,
+    ) -> Plan:
+        """``limits`` in bytes: head, event, held, error body, answer. ``times`` in seconds: first content, idle, grace.
+
+        ``errors`` are the dialect's error events by the ends of ``STREAM_ENDS``; ``gaps`` is a slot of ``bank``.
+        Raises ValueError for a dialect or an end that there is not.
+        """
+
+@final
+class Head:
+    """The first word on an attempt."""
+
+    @property
+    def verdict(
+        self,
+    ) -> Literal[
+        "committed", "body", "error_status", "in_band_error", "ended_without_content", "timed_out", "lost", "unfit"
+    ]:
+        """What it came to."""
+
+    @property
+    def code(self) -> str:
+        """A code of ``errors.py``; empty if nothing went wrong."""
+
+    @property
+    def detail(self) -> str:
+        """What exactly broke, for logs."""
+
+    @property
+    def status(self) -> int:
+        """The upstream's status; 0 if none came."""
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The upstream's headers, names in lower case."""
+
+    @property
+    def body(self) -> bytes:
+        """The whole answer, the error's body, or the data of an in-band error."""
+
+    @property
+    def reported(self) -> list[tuple[str, int]]:
+        """What the provider said of usage, before folding."""
+
+    @property
+    def tokens(self) -> tuple[int, int, int, int, int] | None:
+        """The same folded: input, output, cached input, cache write, reasoning."""
+
+    @property
+    def untouched(self) -> bool:
+        """Not one byte of an answer came."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Body bytes that came."""
+
+@final
+class Outcome:
+    """How a stream ended and what it brought."""
+
+    @property
+    def end(self) -> str:
+        """``completed``, or a code of ``errors.py``."""
+
+    @property
+    def complete(self) -> bool:
+        """By the dialect's own rule the answer has finished."""
+
+    @property
+    def error(self) -> bool:
+        """An error was seen inside the stream."""
+
+    @property
+    def reported(self) -> list[tuple[str, int]]:
+        """What the provider said of usage, before folding."""
+
+    @property
+    def tokens(self) -> tuple[int, int, int, int, int] | None:
+        """The same folded: input, output, cached input, cache write, reasoning."""
+
+    @property
+    def first_content(self) -> float | None:
+        """Seconds from the request to the first content."""
+
+    @property
+    def events(self) -> int:
+        """Events with data."""
+
+    @property
+    def malformed(self) -> int:
+        """Events that are not valid JSON or UTF-8, or were too large to be parsed."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Body bytes from the upstream."""
+
+    @property
+    def bytes_out(self) -> int:
+        """Body bytes towards the client, without HTTP's framing."""
+
+@final
+class World:
+    """What all connections of a process share."""
+
+    def __new__(cls, create_future: Callable[[], asyncio.Future[object]]) -> World:
+        """``create_future`` is the loop's."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that all exchanges together keep in memory."""
+
+@final
+class Connection(asyncio.Protocol):
+    """One connection to an upstream: an asyncio protocol. After the socket is connected, its bytes are Rust's."""
+
+    def __new__(cls, world: World, tls: TlsConfig | None = None, server_name: str = "") -> Connection:
+        """Raises ValueError for a name that no certificate can be for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, _exc: Exception | None = None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def ready(self) -> asyncio.Future[tuple[str, str] | None]:
+        """``None`` once TCP and TLS are up, else a code and what exactly went wrong."""
+
+    def send(
+        self, head: bytes, segments: Segments, plan: Plan, choices: int, total: float
+    ) -> asyncio.Future[Head]:
+        """The first word on a request. ``total`` seconds are left for the whole exchange."""
+
+    def relay(
+        self, write: Callable[[bytes], None], buffered: Callable[[], int], framed: bool
+    ) -> asyncio.Future[bool]:
+        """True once the stream has ended; False when the client reads too slowly: wait for it, then ``resume``.
+
+        ``write`` and ``buffered`` are bound methods of the client's transport; ``framed`` asks for HTTP chunks.
+        """
+
+    def resume(self) -> asyncio.Future[bool]:
+        """The client has read: relays on. As ``relay``."""
+
+    def detach(self) -> None:
+        """Nobody waits any more: no byte goes to the client, and an unfinished exchange's connection is closed."""
+
+    def outcome(self) -> Outcome:
+        """How the last stream ended, or how it stands."""
+
+    def settle(self) -> asyncio.Future[bool]:
+        """True once the connection can take the next request, False if it never will."""
+
+    def check(self) -> None:
+        """The sweep: looks at every timer. Once a second is enough."""
+
+    def end(self, code: str) -> None:
+        """Ends the exchange with a code of ``STREAM_ENDS``, told in-band. Raises ValueError for another code."""
+
+    def abort(self) -> None:
+        """Closes the connection at once, whatever it is doing."""
+
+    @property
+    def idle(self) -> bool:
+        """It can take a request."""
+
+    @property
+    def closed(self) -> bool:
+        """It will never take a request again."""
 
 @final
 class Bank:

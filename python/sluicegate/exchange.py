@@ -134,7 +134,7 @@ class Attempt:
     usage: Usage = NO_USAGE
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """One request's life. Times are monotonic seconds but for ``received_at`` (Unix time)."""
 
@@ -170,6 +170,8 @@ class Exchange:
     upstream_bytes_out: int = 0
     events: int = 0
     malformed_events: int = 0
+    #: Its row has been left.
+    recorded: bool = False
     #: Where the client left, if it did: before_head, before_commit, streaming.
     left: str = ""
 

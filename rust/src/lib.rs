@@ -2,24 +2,31 @@
 //!
 //! # Layout
 //!
-//! - [`dialect`]: what an event means: commit, content, finish, error, usage.
-//! - [`http1`]: a request head out, one response in.
 //! - [`json`]: members of JSON text found and replaced in place, without building a tree.
-//! - [`metrics`]: counters and histograms as fixed arrays of atomics, and their Prometheus text.
-//! - [`request`]: what a request body asks, and the few places of it that may change.
-//! - [`sse`]: WHATWG event streams, cut into events as bytes.
-//! - [`tls`]: rustls, fed and drained by hand.
+//! - [`sse`]: event streams cut into events.
+//! - [`dialect`]: what an event or a whole answer means; usage.
+//! - [`request`]: what a request body asks, and its splicing. [`upload`]: the request on its way up.
+//! - [`http1`], [`tls`]: a request's head out, a response in; rustls fed and drained by hand.
+//! - [`plan`]: what is to be done to one exchange's bytes, and how it can end.
+//! - [`relay`]: one stream from an upstream to a client. [`answer`]: one request's answer, streamed or whole.
+//! - [`connection`]: one pooled socket's life.
+//! - [`metrics`]: counters and histograms in fixed arrays, and their text.
 //!
 //! Nothing here does I/O, reads a clock or knows Python, but for `python/`, the seam to asyncio.
 
+pub mod answer;
+pub mod connection;
 #[cfg(test)]
 mod corpus;
 pub mod dialect;
 pub mod http1;
 pub mod json;
 pub mod metrics;
+pub mod plan;
 #[cfg(feature = "python")]
 pub mod python;
+pub mod relay;
 pub mod request;
 pub mod sse;
 pub mod tls;
+pub mod upload;

@@ -314,6 +314,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     error_body: Annotated[int, Setting("an upstream's error body; the rest is not read", size(1 << 10), "bytes")] = (
         64 << 10
     )
+    answer: Annotated[
+        int,
+        Setting("an upstream's whole (not streamed) answer; then 502 `upstream_too_large`", size(1 << 10), "bytes"),
+    ] = 64 << 20
     connections: Annotated[
         int, Setting("clients' connections; then no more are accepted until one ends", whole(1), "connections")
     ] = 10_000

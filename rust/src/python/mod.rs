@@ -9,6 +9,12 @@
 use pyo3::prelude::*;
 
 mod metrics;
+mod outcome;
+mod plan;
+mod protocol;
+mod request;
+mod seat;
+mod world;
 
 pub use metrics::Bank;
 
@@ -19,5 +25,15 @@ const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "releas
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("build_profile", BUILD_PROFILE)?;
     module.add("version", env!("CARGO_PKG_VERSION"))?;
+    module.add("Refused", module.py().get_type::<request::Refused>())?;
+    module.add_class::<protocol::Connection>()?;
+    module.add_class::<outcome::Head>()?;
+    module.add_class::<outcome::Outcome>()?;
+    module.add_class::<plan::Plan>()?;
+    module.add_class::<plan::TlsConfig>()?;
+    module.add_class::<request::Ask>()?;
+    module.add_class::<request::Segments>()?;
+    module.add_class::<world::World>()?;
+    module.add_function(wrap_pyfunction!(request::request_head, module)?)?;
     module.add_class::<Bank>()
 }

@@ -1,0 +1,25 @@
+"""What a request asks, read from its body's bytes: the body itself is never parsed into objects nor written anew."""
+
+from __future__ import annotations
+
+from sluicegate._native import Ask, Refused
+from sluicegate.errors import BadRequest
+
+#: Deepest nesting of a request body; real tool schemas stay below 30.
+DEPTH = 512
+
+
+def read(body: bytes, *, strict_stream_options: bool) -> Ask:
+    """Read a whole request body. Raises BadRequest, which names the parameter and says what to change.
+
+    ``strict_stream_options``: refuse ``stream_options`` without ``stream``, which OpenAI answers with 400 itself.
+    """
+    try:
+        ask = Ask(body, DEPTH)
+    except Refused as refused:
+        code, param, message = refused.args
+        raise BadRequest(code, message, param=param) from None
+    if strict_stream_options and ask.has_stream_options and not ask.stream:
+        message = "The parameter 'stream_options' is only allowed when 'stream' is true; leave it out."
+        raise BadRequest("invalid_value", message, param="stream_options")
+    return ask

@@ -1,0 +1,327 @@
+"""The life of a request, from top to bottom: :meth:`Gateway.answer`, and the steps in the order in which it takes them.
+
+Rules: a request that was admitted leaves a row, whatever happens to it; nothing is awaited between the end of an
+attempt and its row; the row of a stream is written before its message is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from sluicegate import errors
+from sluicegate.dialects import request, speech
+from sluicegate.dialects.wire import wire
+from sluicegate.exchange import Attempt as AttemptRecord
+from sluicegate.exchange import Tokens, Usage, row
+from sluicegate.policy import keys
+from sluicegate.policy.routing import Routes
+from sluicegate.upstream.plans import Plans
+from sluicegate.upstream.upstreams import Upstreams
+from sluicegate.upstream.verdicts import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluicegate._native import Ask, Head, Outcome
+    from sluicegate.config import Settings
+    from sluicegate.exchange import Exchange, Provenance
+    from sluicegate.policy.keys import Caller
+    from sluicegate.policy.routing import Route, Target
+    from sluicegate.telemetry.access_log import AccessLog
+    from sluicegate.telemetry.metrics import Metrics
+    from sluicegate.upstream.attempt import Attempt
+
+_log = logging.getLogger(__name__)
+USER_AGENT = "sluicegate"
+
+
+class Gateway:
+    """Serves exchanges under one configuration. To be made inside a running loop."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, log: AccessLog) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._log = log
+        self._keys = keys.KeyRing(settings.keys)
+        self._routes = Routes(settings)
+        self._plans = Plans(settings, metrics.bank, metrics.event_gap)
+        self._upstreams = Upstreams(settings, metrics.connection_moved, metrics.loop_lagged)
+        self._live: dict[Exchange, Attempt | None] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        metrics.configured({name: upstream.dialect for name, upstream in settings.upstreams.items()})
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Serve one exchange: reply, or open, relay and end. Raises nothing but CancelledError, when the client left."""
+        self._live[exchange] = None
+        self._idle.clear()
+        try:
+            await self._serve(exchange)
+        except errors.ClientLeft as left:
+            self._fail(exchange, left)
+        except errors.RequestFailed as error:
+            self._fail(exchange, error)
+            self._reply_error(exchange, error)
+        except asyncio.CancelledError:
+            self._client_left(exchange)
+            raise
+        except Exception:
+            _log.exception("request %s failed", exchange.id)
+            error = errors.Internal()
+            self._fail(exchange, error)
+            self._reply_error(exchange, error)
+        finally:
+            self._record(exchange)
+            del self._live[exchange]
+            if not self._live:
+                self._idle.set()
+
+    async def _serve(self, exchange: Exchange) -> None:
+        caller = self._who_asks(exchange)
+        self._admit()
+        body = await exchange.client.body()
+        ask = self._what_is_asked(exchange, body)
+        route = self._where_it_goes(exchange, caller, ask)
+        await self._attempt(exchange, ask, route, route.targets[0])
+
+    # --- the steps, in order ---
+
+    def _who_asks(self, exchange: Exchange) -> Caller:
+        caller = self.caller(*exchange.client.credentials)
+        exchange.caller = caller.name
+        return caller
+
+    def _admit(self) -> None:
+        if self._draining:
+            raise errors.Draining("gateway_draining", errors.STREAM_ENDS["gateway_draining"], headers={"retry-after": "1"})
+        if self._upstreams.held > self._settings.limits.held_total:
+            message = "The gateway holds as many bytes as it may; please try again."
+            raise errors.Overloaded("gateway_overloaded", message, headers={"retry-after": "1"})
+
+    @staticmethod
+    def _what_is_asked(exchange: Exchange, body: bytes) -> Ask:
+        ask = request.read(body, strict_stream_options=exchange.mount.profile.strict_stream_options)
+        exchange.requested_model = ask.model
+        exchange.stream = ask.stream
+        return ask
+
+    def _where_it_goes(self, exchange: Exchange, caller: Caller, ask: Ask) -> Route:
+        route = self._routes.route(ask.model)
+        if route is None:
+            raise errors.NotFound("model_not_found", _unknown_model(ask.model), param="model")
+        if not caller.may_use(ask.model):
+            raise errors.NotAllowed("model_not_allowed", "This API key may not use this model.", param="model")
+        exchange.model = route.name
+        return route
+
+    async def _attempt(self, exchange: Exchange, ask: Ask, route: Route, target: Target) -> None:
+        """One try at one target: ready, send, relay."""
+        exchange.target, exchange.upstream, exchange.upstream_model = target.label, target.upstream.name, target.model
+        dialect = exchange.endpoint.dialect
+        plan = self._plans.of(
+            exchange.mount,
+            dialect,
+            route.name,
+            ask.model,
+            stream=ask.stream,
+            asked=ask.wants_usage,
+        )
+        inject = ask.stream and wire(dialect).asks_for_usage and target.upstream.usage_request == "inject"
+        segments = ask.splice(target.model, inject, ())
+        attempt = self._upstreams.attempt(target.upstream.name, plan)
+        self._live[exchange] = attempt
+        exchange.dispatched = time.monotonic()
+        try:
+            path = target.upstream.base_url.path + exchange.endpoint.path
+            head = await attempt.ask(path, self._headers(exchange, target), segments, ask.choices)
+            exchange.upstream_request_id = _request_id(head)
+            if head.verdict == "committed":
+                await self._relay(exchange, attempt)
+            elif head.verdict == "body":
+                self._reply(exchange, head)
+            else:
+                secrets = (target.upstream.api_key.reveal(),) if target.upstream.api_key else ()
+                raise failure(head, secrets)
+        finally:
+            attempt.close()
+            if exchange.answered is None:
+                exchange.answered = time.monotonic()
+            self._account(exchange, attempt)
+
+    async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
+        client = exchange.client
+        sink = await client.open(self._timing(exchange))
+        exchange.status = 200
+        self._metrics.stream_opened()
+        try:
+            outcome = await attempt.relay(client, sink)
+        except TimeoutError:
+            exchange.outcome = exchange.error_code = "client_stalled"
+            attempt.close()
+            client.abort()
+            return
+        finally:
+            self._metrics.stream_closed()
+            exchange.answered = time.monotonic()
+        attempt.close()
+        self._account(exchange, attempt)
+        self._record(exchange)
+        if outcome.end == "client_disconnected":
+            client.abort()
+            return
+        await client.end(reusable=outcome.end == "completed")
+
+    def _reply(self, exchange: Exchange, head: Head) -> None:
+        exchange.status = 200
+        exchange.outcome = "completed"
+        exchange.bytes_out = len(head.body)
+        exchange.answered = time.monotonic()
+        exchange.client.reply(200, [("content-type", "application/json"), *self._timing(exchange)], head.body)
+
+    # --- what the steps use ---
+
+    def caller(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Caller:
+        """Say whose credential this is. Raises NotAuthenticated or BadRequest."""
+        if self._keys.open:
+            return keys.ANYONE
+        caller = self._keys.authenticate(keys.credential(authorizations, api_keys))
+        if caller is None:
+            raise errors.NotAuthenticated("invalid_api_key", "The API key is not known here; check it.")
+        return caller
+
+    def visible_models(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
+        """Name the models that the presented credentials may use. Raises NotAuthenticated or BadRequest."""
+        return self._routes.visible_models(self.caller(authorizations, api_keys))
+
+    def _headers(self, exchange: Exchange, target: Target) -> list[tuple[str, str]]:
+        upstream = target.upstream
+        api_key = upstream.api_key.reveal() if upstream.api_key else ""
+        family = wire(exchange.endpoint.dialect).family or upstream.dialect
+        headers = dict(speech.credential_headers(family, api_key))
+        headers.update(exchange.client.headers)
+        headers.update((name, value.reveal()) for name, value in upstream.headers.items())
+        headers["user-agent"] = USER_AGENT
+        headers["accept-encoding"] = "identity"
+        headers.setdefault("content-type", "application/json")
+        return list(headers.items())
+
+    @staticmethod
+    def _timing(exchange: Exchange) -> list[tuple[str, str]]:
+        now = time.monotonic()
+        dispatched = exchange.dispatched if exchange.dispatched is not None else now
+        gateway, upstream = dispatched - exchange.received, now - dispatched
+        return [("server-timing", f"gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}")]
+
+    def _account(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Write down what an attempt came to; again after more is known."""
+        head, outcome = attempt.head, attempt.outcome
+        exchange.upstream_bytes_out = attempt.bytes_out
+        if outcome is not None:
+            exchange.usage = _usage_of_stream(outcome)
+            if outcome.first_content is not None:
+                exchange.time_to_first_content = attempt.sent - exchange.received + outcome.first_content
+            exchange.bytes_out = outcome.bytes_out
+            exchange.upstream_bytes_in = outcome.bytes_in
+            exchange.events = outcome.events
+            exchange.malformed_events = outcome.malformed
+            if not exchange.outcome or outcome.end == "completed":
+                exchange.outcome = outcome.end
+                exchange.error_code = "" if outcome.end == "completed" else outcome.end
+        elif head is not None:
+            exchange.usage = _usage(head.reported, head.tokens, "provider" if head.verdict == "body" else "partial")
+            exchange.upstream_bytes_in = head.bytes_in
+
+    def _fail(self, exchange: Exchange, error: errors.RequestFailed) -> None:
+        if not exchange.outcome:
+            exchange.outcome = exchange.error_code = error.code
+            exchange.status = exchange.status or error.status
+            if isinstance(error, errors.ClientLeft):
+                exchange.left = "streaming" if exchange.status == 200 else "before_head"  # noqa: PLR2004
+
+    def _client_left(self, exchange: Exchange) -> None:
+        """The client closed its connection; after the terminal event that is how SDKs end a stream."""
+        if exchange.outcome in ("", "client_disconnected"):
+            exchange.outcome = ""
+            self._fail(exchange, errors.ClientLeft())
+
+    @staticmethod
+    def _reply_error(exchange: Exchange, error: errors.RequestFailed) -> None:
+        if exchange.status not in (0, error.status) or exchange.bytes_out:
+            return
+        dialect = exchange.mount.profile.errors or exchange.endpoint.dialect
+        body = speech.error_body(dialect, error, exchange.id)
+        exchange.bytes_out = len(body)
+        exchange.client.reply(error.status, [("content-type", "application/json"), *error.headers.items()], body)
+
+    def _record(self, exchange: Exchange) -> None:
+        """Leave the row, once."""
+        if exchange.recorded:
+            return
+        exchange.recorded = True
+        if exchange.target:
+            exchange.attempts.append(
+                AttemptRecord(exchange.target, exchange.outcome, exchange.status, exchange.usage)
+            )
+        ended = row(exchange, time.monotonic(), self._settings.version)
+        self._metrics.finished(ended)
+        self._log.record(ended)
+
+    # --- the end ---
+
+    def begin_drain(self) -> None:
+        """Refuse new exchanges from now on."""
+        self._draining = True
+
+    async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
+        """Wait until no exchange runs; False if some still do after ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def end_streams(self) -> None:
+        """Make running exchanges end with ``gateway_draining``."""
+        for attempt in list(self._live.values()):
+            if attempt is not None:
+                attempt.end("gateway_draining")
+
+    async def close(self) -> None:
+        """Close the upstreams' connections."""
+        await self._upstreams.close()
+
+
+def _unknown_model(model: str) -> str:
+    shown = model if len(model) <= 64 and model.isprintable() else "that name"  # noqa: PLR2004
+    return f"There is no model {shown!r} here; GET /models lists those there are."
+
+
+def _request_id(head: Head) -> str:
+    for name, value in head.headers:
+        if name in ("x-request-id", "request-id"):
+            return value[:128]
+    return ""
+
+
+def _usage_of_stream(outcome: Outcome) -> Usage:
+    whole = outcome.end == "completed" or (outcome.complete and outcome.end != "upstream_truncated")
+    return _usage(outcome.reported, outcome.tokens, "provider" if whole else "partial")
+
+
+def _usage(
+    reported: Sequence[tuple[str, int]], counts: tuple[int, int, int, int, int] | None, provenance: Provenance
+) -> Usage:
+    if counts is None:
+        return Usage()
+    said = {name for name, _ in reported}
+    return Usage(
+        Tokens(*counts),
+        provenance if "input" in said else "none",
+        provenance if "output" in said else "none",
+        tuple(reported),
+    )

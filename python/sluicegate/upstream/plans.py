@@ -1,0 +1,87 @@
+"""The plan of a request: the profile's table row, the target's settings and the request, turned into what Rust follows.
+
+Plans are made once per kind of request and kept: a request that wants nothing of its own costs one look-up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from sluicegate._native import Plan
+from sluicegate.dialects import speech
+from sluicegate.dialects.wire import wire
+from sluicegate.errors import STREAM_ENDS
+
+if TYPE_CHECKING:
+    from sluicegate._native import Bank
+    from sluicegate.config import Settings
+    from sluicegate.exchange import Mount
+
+#: Where a mount that says `$schema` serves it.
+SCHEMA_PATH = "/schemas/ChatCompletion.json"
+#: Kept plans; mounts x models x a few kinds of request. Beyond it they are made anew.
+MOST = 4096
+
+
+class Plans:
+    """All plans of one configuration. ``event_gap`` is the slot in which gaps between events are counted."""
+
+    def __init__(self, settings: Settings, bank: Bank, event_gap: int) -> None:
+        limits, times = settings.limits, settings.timeouts
+        self._limits = (limits.head, limits.event, limits.held, limits.error_body, limits.answer)
+        self._times = (times.first_content, times.idle, times.done_grace)
+        self._models = settings.models
+        self._bank = bank
+        self._gaps = event_gap
+        self._kept: dict[tuple[object, ...], Plan] = {}
+
+    def of(
+        self, mount: Mount, dialect: str, model: str, requested: str, *, stream: bool, asked: bool
+    ) -> Plan:
+        """The plan for a request to configured model ``model``, asked for as ``requested``.
+
+        ``asked``: the client asked for the usage event itself.
+        """
+        key = (mount.prefix, mount.profile.name, dialect, model, stream, asked)
+        shows_requested = self._shows_requested(mount, model)
+        if shows_requested:
+            key = (*key, requested)
+        plan = self._kept.get(key)
+        if plan is None:
+            plan = self._make(mount, dialect, model, requested if shows_requested else None, stream, asked)
+            if len(self._kept) >= MOST:
+                self._kept.clear()
+            self._kept[key] = plan
+        return plan
+
+    def _shows_requested(self, mount: Mount, model: str) -> bool:
+        chosen = self._models[model].model_in_response or mount.profile.model_in_answers
+        return chosen == "requested"
+
+    def _make(
+        self, mount: Mount, dialect: str, model: str, shown: str | None, stream: bool, asked: bool  # noqa: FBT001
+    ) -> Plan:
+        profile, override = mount.profile, self._models[model]
+        usage_event = override.usage_event or profile.usage_event
+        ensure = override.done == "ensure" if override.done else profile.ensure_done
+        spoken = wire(dialect)
+        chat = bool(spoken.done)
+        schema = f"{mount.public_url}{SCHEMA_PATH}" if profile.schema and mount.public_url and chat else ""
+        return Plan(
+            dialect=dialect,
+            stream=stream,
+            model=orjson.dumps(shown) if shown is not None else None,
+            strip_usage=chat and usage_event == "asked" and not asked,
+            fill_choices=chat and profile.fill_choices,
+            tidy=spoken.tidy and profile.tidy,
+            ensure_done=ensure,
+            insert=b'"$schema":' + orjson.dumps(schema) if schema else None,
+            done=spoken.done,
+            errors={code: speech.error_event(dialect, code, words) for code, words in STREAM_ENDS.items()},
+            limits=self._limits,
+            times=self._times,
+            bank=self._bank,
+            gaps=self._gaps,
+        )

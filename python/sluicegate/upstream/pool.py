@@ -1,0 +1,218 @@
+"""Connections to one upstream: opened within a time, kept for a while, handed out, taken back.
+
+Rules:
+
+1. At most ``per_upstream`` requests are in flight; at most ``queue`` wait for them, each as long as a connection may
+   take to open. A waiter that gives up frees its place.
+2. At most 32 TLS handshakes run at once: each occupies the loop for about a millisecond.
+3. A kept connection on which anything arrives, be it a byte or its end, closes itself and is never handed out.
+4. Whatever was opened is either kept, in use, draining or closed; nothing is left to the garbage collector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import aiohappyeyeballs
+
+from sluicegate import errors
+from sluicegate._native import Connection, TlsConfig, World
+
+if TYPE_CHECKING:
+    from sluicegate.config import Settings, Upstream
+    from sluicegate.upstream.names import Names
+
+#: Told when a connection changes its state: upstream, before, after; None before its birth and after its end.
+State = Literal["connecting", "idle", "active"]
+Moved = Callable[[str, State | None, State | None], None]
+
+HANDSHAKES = 32
+#: Seconds before the next address is tried beside a silent one (RFC 8305 5).
+NEXT_ADDRESS = 0.25
+
+
+@dataclass(slots=True)
+class Lease:
+    """A connection in use, and whether it has carried a request before."""
+
+    connection: Connection
+    reused: bool
+
+
+class Pool:
+    """The connections of one upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        settings: Settings,
+        world: World,
+        tls: TlsConfig | None,
+        names: Names,
+        moved: Moved,
+    ) -> None:
+        self.name = upstream.name
+        self.host = upstream.base_url.authority
+        self._where = (upstream.base_url.host, upstream.base_url.port)
+        self._world = world
+        self._tls = tls
+        self._names = names
+        self._moved = moved
+        self._connect_time = settings.timeouts.connect
+        self._idle_time = upstream.pool_idle
+        self._limit = settings.limits.per_upstream
+        self._queue = settings.limits.queue
+        self._kept: deque[tuple[Connection, float]] = deque()
+        self._draining: set[Connection] = set()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._taken = 0
+        self._active: set[Connection] = set()
+
+    async def take(self, *, fresh: bool = False) -> Lease:
+        """A connection that is up; ``fresh`` ones have never been used.
+
+        Raises Unreachable, TimedOut or Overloaded.
+        """
+        await self._place()
+        try:
+            if not fresh:
+                while self._kept:
+                    connection, _ = self._kept.pop()
+                    if connection.idle:
+                        self._moved(self.name, "idle", "active")
+                        self._active.add(connection)
+                        return Lease(connection, reused=True)
+                    self._moved(self.name, "idle", None)
+            connection = await self._open()
+        except BaseException:
+            self._free()
+            raise
+        self._active.add(connection)
+        return Lease(connection, reused=False)
+
+    def give_back(self, connection: Connection) -> None:
+        """The exchange is over: keep the connection if it can be used again, close it if not. Never waits."""
+        connection.detach()
+        if connection in self._active:
+            self._active.discard(connection)
+            self._free()
+        if connection.idle:
+            self._keep(connection)
+        elif connection.closed:
+            self._moved(self.name, "active", None)
+        else:
+            self._draining.add(connection)
+            connection.settle().add_done_callback(lambda settled: self._settled(connection, settled))
+
+    def sweep(self, now: float) -> None:
+        """Once a second: look at every timer of every connection, and close those unused for too long."""
+        for connection in (*self._active, *self._draining):
+            connection.check()
+        while self._kept and (now - self._kept[0][1] > self._idle_time or not self._kept[0][0].idle):
+            self._kept.popleft()[0].abort()
+            self._moved(self.name, "idle", None)
+
+    def close(self) -> None:
+        """Close everything; nobody may be waiting for an answer any more."""
+        for connection in (*self._active, *self._draining, *(kept for kept, _ in self._kept)):
+            connection.abort()
+        self._kept.clear()
+
+    def _keep(self, connection: Connection) -> None:
+        self._moved(self.name, "active", "idle")
+        self._kept.append((connection, asyncio.get_running_loop().time()))
+
+    def _settled(self, connection: Connection, settled: asyncio.Future[bool]) -> None:
+        self._draining.discard(connection)
+        if not settled.cancelled() and settled.result():
+            self._keep(connection)
+        else:
+            self._moved(self.name, "active", None)
+
+    async def _place(self) -> None:
+        if self._taken < self._limit:
+            self._taken += 1
+            return
+        if len(self._waiting) >= self._queue:
+            raise _queue_full()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._connect_time):
+                await turn
+        except BaseException as stopped:
+            if turn.done() and not turn.cancelled():
+                self._free()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            if isinstance(stopped, TimeoutError):
+                raise _queue_full() from None
+            raise
+
+    def _free(self) -> None:
+        """Hand the place on, or give it up."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken -= 1
+
+    async def _open(self) -> Connection:
+        self._moved(self.name, None, "connecting")
+        after: State | None = None
+        try:
+            async with asyncio.timeout(self._connect_time):
+                if self._tls is None:
+                    connection = await self._connect()
+                else:
+                    async with self._handshakes:
+                        connection = await self._connect()
+            after = "active"
+        except TimeoutError:
+            raise errors.TimedOut("upstream_connect_timeout", "The upstream did not accept a connection in time.") from None
+        except socket.gaierror:
+            raise errors.Unreachable("upstream_name_not_found", "The upstream's host name was not found.") from None
+        except ConnectionRefusedError:
+            raise errors.Unreachable("upstream_refused", "The upstream refused the connection.") from None
+        except OSError:
+            raise errors.Unreachable("upstream_unreachable", "The upstream could not be reached.") from None
+        finally:
+            self._moved(self.name, "connecting", after)
+        return connection
+
+    async def _connect(self) -> Connection:
+        host, port = self._where
+        addresses = await self._names.addresses(host, port)
+        loop = asyncio.get_running_loop()
+        try:
+            connection = Connection(self._world, self._tls, host)
+        except ValueError:
+            raise errors.Unreachable("upstream_tls", "The upstream's name cannot be in a certificate.") from None
+        sock = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=NEXT_ADDRESS if len(addresses) > 1 else None, loop=loop
+        )
+        try:
+            await loop.create_connection(lambda: connection, sock=sock)
+            failure = await connection.ready()
+        except BaseException:
+            connection.abort()
+            sock.close()
+            raise
+        if failure is not None:
+            code, detail = failure
+            connection.abort()
+            words = "The TLS handshake with the upstream failed" if code == "upstream_tls" else "The connection failed"
+            raise errors.Unreachable(code, f"{words} ({detail}).")
+        return connection
+
+
+def _queue_full() -> errors.Overloaded:
+    message = "Too many requests are waiting for this model's upstream; please try again."
+    return errors.Overloaded("upstream_queue_full", message, headers={"retry-after": "1"})

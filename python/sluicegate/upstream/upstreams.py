@@ -1,0 +1,84 @@
+"""All upstreams of a process: what they share, and the one sweep that looks at every timer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sluicegate._native import TlsConfig, World
+from sluicegate.config import ConfigError
+from sluicegate.upstream.attempt import Attempt
+from sluicegate.upstream.names import Names
+from sluicegate.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluicegate._native import Plan
+    from sluicegate.config import Settings
+    from sluicegate.upstream.pool import Moved
+
+#: Seconds between two sweeps: how late a time-out may be noticed.
+SWEEP = 1.0
+
+
+class Upstreams:
+    """The pools, by upstream name. To be made inside a running loop. Raises ConfigError if TLS cannot be had.
+
+    ``moved`` is told when a connection changes its state (upstream, before, after), ``lagged`` by how many seconds a
+    sweep was late.
+    """
+
+    def __init__(
+        self, settings: Settings, moved: Moved, lagged: Callable[[float], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._world = World(loop.create_future)
+        self._names = Names()
+        self._lagged = lagged
+        self._total = settings.timeouts.total
+        trusted: dict[bytes, TlsConfig] = {}
+        self.pools: dict[str, Pool] = {}
+        for name, upstream in settings.upstreams.items():
+            tls = None
+            if upstream.base_url.tls:
+                tls = trusted.get(upstream.ca_pem) or _trust(name, upstream.ca_pem)
+                trusted[upstream.ca_pem] = tls
+            self.pools[name] = Pool(upstream, settings, self._world, tls, self._names, moved)
+        self._sweeping = loop.create_task(self._sweep(), name="sweep")
+
+    @property
+    def held(self) -> int:
+        """Bytes that all exchanges together keep in memory."""
+        return self._world.held
+
+    def attempt(self, upstream: str, plan: Plan) -> Attempt:
+        """Begin one try at an upstream."""
+        return Attempt(self.pools[upstream], plan, total=self._total)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._sweeping.cancel()
+        await asyncio.gather(self._sweeping, return_exceptions=True)
+        for pool in self.pools.values():
+            pool.close()
+        await self._names.close()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + SWEEP
+        while True:
+            await asyncio.sleep(due - loop.time())
+            now = loop.time()
+            self._lagged(max(0.0, now - due))
+            for pool in self.pools.values():
+                pool.sweep(now)
+            due = now + SWEEP
+
+
+def _trust(name: str, ca_pem: bytes) -> TlsConfig:
+    try:
+        return TlsConfig(ca_pem or None)
+    except ValueError as error:
+        message = f"upstreams.{name}: TLS cannot be set up ({error}); install ca-certificates, or set ca_file"
+        raise ConfigError([message]) from None

@@ -1,0 +1,259 @@
+//! What happens to a stream's events: read, held or passed on, and the words that end it.
+
+use super::{Account, Step};
+use crate::dialect::{Dialect, InBandError, Reader, Reading};
+use crate::plan::{End, Micros, Plan};
+use crate::sse::{without_lines, Block, BlockKind, Fields, Splitter};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What stands for `[]` where the page wants at least one choice.
+const EMPTY_CHOICE: &[u8] = br#"[{"index":0,"delta":{},"finish_reason":null}]"#;
+/// Chunk sizes are written as eight hex digits so that they can be filled in afterwards (RFC 9112 7.1 allows zeros).
+const CHUNK_HEAD: &[u8] = b"00000000\r\n";
+/// At most this much of an in-band error's data is kept for the error answer.
+const ERROR_DATA: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Holding,
+    /// Committed, but the client's message is not open yet.
+    Committed,
+    Relaying {
+        framed: bool,
+    },
+}
+
+/// What a stream ends with when an event was left open.
+pub(super) struct Tail {
+    /// Its bytes; empty if they have left already.
+    pub(super) bytes: Vec<u8>,
+    /// What closes it.
+    pub(super) ends: &'static [u8],
+    /// It is the stream's first event.
+    pub(super) first: bool,
+}
+
+impl Tail {
+    pub(super) fn take(splitter: &mut Splitter) -> Self {
+        let (ends, first) = (splitter.missing_line_ends(), splitter.pending_is_first());
+        Self { bytes: splitter.finish(), ends, first }
+    }
+}
+
+/// Everything about a stream but the splitter, which lends its blocks while this reads them.
+#[derive(Debug)]
+pub(super) struct Story {
+    pub(super) plan: Arc<Plan>,
+    pub(super) reader: Reader,
+    pub(super) mode: Mode,
+    pub(super) ended: Option<End>,
+    pub(super) held: Vec<u8>,
+    pub(super) error_data: Vec<u8>,
+    pub(super) account: Account,
+    pub(super) commits: bool,
+    pub(super) done: bool,
+    pub(super) finished_at: Option<Micros>,
+    pub(super) sent_at: Micros,
+    pub(super) last_byte: Micros,
+    pub(super) last_content: Option<Micros>,
+}
+
+impl Story {
+    pub(super) fn new(plan: Arc<Plan>, choices: u32, now: Micros) -> Self {
+        Self {
+            reader: Reader::new(plan.dialect, choices),
+            plan,
+            mode: Mode::Holding,
+            ended: None,
+            held: Vec::new(),
+            error_data: Vec::new(),
+            account: Account::default(),
+            commits: false,
+            done: false,
+            finished_at: None,
+            sent_at: now,
+            last_byte: now,
+            last_content: None,
+        }
+    }
+
+    /// Runs `work` on what the client is to get, held or framed as its message wants it, and says what follows from it.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, work: impl FnOnce(&mut Self, &mut Vec<u8>)) -> Step {
+        let Mode::Relaying { framed } = self.mode else {
+            let mut held = std::mem::take(&mut self.held);
+            work(self, &mut held);
+            self.held = held;
+            return self.step_while_held();
+        };
+        let start = out.len();
+        if framed {
+            out.extend_from_slice(CHUNK_HEAD);
+        }
+        let body = out.len();
+        work(self, out);
+        let length = out.len() - body;
+        self.account.bytes_out += length as u64;
+        if length == 0 {
+            out.truncate(start);
+        } else if framed {
+            for (i, digit) in out[start..start + 8].iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(length >> (28 - 4 * i)) & 15];
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        self.ended.map_or(Step::Going, Step::Over)
+    }
+
+    fn step_while_held(&mut self) -> Step {
+        if self.mode == Mode::Committed {
+            return Step::Going;
+        }
+        if self.commits {
+            self.mode = Mode::Committed;
+            return Step::Commit;
+        }
+        match self.ended {
+            Some(End::ErrorInBand) => Step::InBandError,
+            Some(end) => Step::EndedWithoutContent { clean: end == End::Completed },
+            None => Step::Going,
+        }
+    }
+
+    /// One block; true if it brought content.
+    pub(super) fn block(&mut self, now: Micros, block: &Block<'_>, at_eof: bool, out: &mut Vec<u8>) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
+        match block.kind {
+            BlockKind::LineFeed => out.extend_from_slice(block.raw),
+            BlockKind::Spilled => self.spill(block.raw, out),
+            BlockKind::Event => return self.event(now, block, at_eof, out),
+        }
+        false
+    }
+
+    fn event(&mut self, now: Micros, block: &Block<'_>, at_eof: bool, out: &mut Vec<u8>) -> bool {
+        let fields = Fields::parse(block.raw, block.first);
+        let reading = self.reader.read(&fields);
+        if fields.has_data {
+            self.account.events += 1;
+            let bad = reading.malformed || std::str::from_utf8(&fields.data).is_err();
+            self.account.malformed += u64::from(bad);
+        }
+        if let Some(error) = reading.error {
+            self.account.error = true;
+            if self.mode == Mode::Holding && !self.commits {
+                let data = fields.error.unwrap_or(&fields.data);
+                self.error_data.extend_from_slice(&data[..data.len().min(ERROR_DATA)]);
+                self.ended = Some(End::ErrorInBand);
+                return false;
+            }
+            self.pass(block, &fields, &reading, out);
+            if error == InBandError::Invisible {
+                out.extend_from_slice(self.plan.error_event(End::ErrorInBand));
+            }
+        } else if !(reading.usage_only && self.plan.strip_usage) {
+            self.pass(block, &fields, &reading, out);
+        }
+        self.commits |= reading.commits && !(at_eof && reading.malformed);
+        if reading.content && self.account.first_content.is_none() {
+            self.account.first_content = Some(now);
+        }
+        if reading.terminal && !self.plan.done.is_empty() {
+            self.done = true;
+            self.ended = Some(if self.account.error { End::ErrorInBand } else { End::Completed });
+        } else if self.finished_at.is_none() && self.reader.complete() {
+            self.finished_at = Some(now);
+        }
+        reading.content
+    }
+
+    /// Writes an event as the plan wants it: most often as it came.
+    fn pass(&self, block: &Block<'_>, fields: &Fields<'_>, reading: &Reading, out: &mut Vec<u8>) {
+        let tidy = self.plan.tidy && (fields.dropped || block.first);
+        let edits = if self.plan.rewrites() { self.edits(fields, reading) } else { [None, None] };
+        if edits == [None, None] {
+            if tidy {
+                without_lines(block.raw, block.first, out);
+            } else {
+                out.extend_from_slice(block.raw);
+            }
+            return;
+        }
+        let mut text = Vec::with_capacity(block.raw.len() + 64);
+        let mut from = 0;
+        for (range, replacement) in edits.into_iter().flatten() {
+            text.extend_from_slice(&block.raw[from..range.start]);
+            text.extend_from_slice(replacement);
+            from = range.end;
+        }
+        text.extend_from_slice(&block.raw[from..]);
+        if tidy {
+            without_lines(&text, block.first, out);
+        } else {
+            out.extend_from_slice(&text);
+        }
+    }
+
+    fn edits(&self, fields: &Fields<'_>, reading: &Reading) -> [Option<(Range<usize>, &[u8])>; 2] {
+        let place = |span: &Option<Range<usize>>| span.clone().and_then(|span| fields.raw_range(span));
+        let model = self.plan.model.as_deref().and_then(|model| Some((place(&reading.model)?, model)));
+        let choices =
+            if self.plan.fill_choices { place(&reading.empty_choices).map(|at| (at, EMPTY_CHOICE)) } else { None };
+        match (&model, &choices) {
+            (Some((a, _)), Some((b, _))) if b.start < a.start => [choices, model],
+            _ => [model, choices],
+        }
+    }
+
+    pub(super) fn spill(&mut self, raw: &[u8], out: &mut Vec<u8>) {
+        self.commits = true;
+        out.extend_from_slice(raw);
+    }
+
+    pub(super) fn eof(&mut self, now: Micros, clean: bool, tail: &Tail, out: &mut Vec<u8>) {
+        if tail.bytes.is_empty() {
+            out.extend_from_slice(tail.ends);
+        } else {
+            self.reader.at_eof();
+            let raw = [&tail.bytes, tail.ends].concat();
+            self.block(now, &Block { raw: &raw, kind: BlockKind::Event, first: tail.first }, true, out);
+        }
+        if self.ended.is_none() {
+            let whole = self.reader.complete() || (clean && self.plan.dialect == Dialect::Unknown);
+            self.ended = Some(match (self.account.error, whole) {
+                (true, _) => End::ErrorInBand,
+                (false, true) => End::Completed,
+                (false, false) => End::Truncated,
+            });
+        }
+        if self.mode == Mode::Holding && !self.commits {
+            // Nothing of it will be relayed: the caller only learns whether HTTP called it whole.
+            if self.ended != Some(End::ErrorInBand) {
+                self.ended = Some(if clean { End::Completed } else { End::Truncated });
+            }
+            return;
+        }
+        match self.ended {
+            Some(End::Truncated) => out.extend_from_slice(self.plan.error_event(End::Truncated)),
+            Some(End::Completed) if !self.plan.ensure_done => out.truncate(out.len() - tail.ends.len()),
+            Some(End::Completed) if !self.done => out.extend_from_slice(&self.plan.done),
+            _ => {}
+        }
+    }
+
+    pub(super) fn end_badly(&mut self, end: End, tail: &Tail, out: &mut Vec<u8>) {
+        out.extend_from_slice(&tail.bytes);
+        out.extend_from_slice(tail.ends);
+        out.extend_from_slice(self.plan.error_event(end));
+        self.ended = Some(end);
+    }
+
+    pub(super) fn observe_gap(&mut self, now: Micros) {
+        if let (Some(last), Some((bank, slot))) = (self.last_content, &self.plan.gaps) {
+            bank.observe(*slot, now.saturating_sub(last));
+        }
+        self.last_content = Some(now);
+    }
+}
