@@ -197,6 +197,11 @@ class Gateway:
         """Name the models that the presented credentials may use. Raises NotAuthenticated or BadRequest."""
         return self._routes.visible_models(self.caller(authorizations, api_keys))
 
+    def may_use(self, authorizations: Sequence[str], api_keys: Sequence[str], model: str) -> bool:
+        """Tell whether there is such a model for the presented credentials. Raises as :meth:`visible_models`."""
+        caller = self.caller(authorizations, api_keys)
+        return caller.may_use(model) and self._routes.route(model) is not None
+
     def _headers(self, exchange: Exchange, target: Target) -> list[tuple[str, str]]:
         upstream = target.upstream
         api_key = upstream.api_key.reveal() if upstream.api_key else ""

@@ -11,10 +11,8 @@ import asyncio
 import hmac
 import ipaddress
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import orjson
 
 from sluicegate.dialects.speech import error_body
 from sluicegate.errors import (
@@ -27,52 +25,44 @@ from sluicegate.errors import (
     NotFound,
     RequestFailed,
 )
+from sluicegate.telemetry.metrics import CONTENT_TYPE
 from sluicegate.web import head
 from sluicegate.web.message import respond
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.protocol import where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from aiohttp import web
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from sluicegate.exchange import Row
-
 log = logging.getLogger("sluicegate.web")
 
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
-_EXPOSITION = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 
 #: The names that the health probes of other gateways and of Kubernetes recipes ask for.
 _LIVE = frozenset({"/livez", "/health", "/health/live", "/health/liveness", "/health/liveliness", "/healthz"})
 _READY = frozenset({"/readyz", "/health/ready", "/health/readiness"})
 
 
-class Exposition(Protocol):
-    """What the admin address asks of the metrics."""
-
-    def exposition(self) -> bytes:
-        """Render all series as Prometheus text."""
-
-
 class Admin:
     """Answers the admin address's requests; the handler of its :class:`~sluicegate.web.protocol.Edge`.
 
-    ``ready`` tells whether new requests are welcome, ``rows`` gives the last rows, the newest first.
+    ``exposition`` renders all series as Prometheus text and ``rows`` the last rows as a JSON array, both in a thread;
+    ``ready`` tells whether new requests are welcome.
     """
 
     def __init__(
         self,
-        metrics: Exposition,
         *,
+        exposition: Callable[[], bytes],
+        rows: Callable[[], bytes],
         ready: Callable[[], bool],
-        rows: Callable[[], Iterable[Row]],
         token: str | None,
         head_size: int,
     ) -> None:
-        self._metrics = metrics
+        self._exposition = exposition
         self._ready = ready
         self._rows = rows
         self._token = token
@@ -110,12 +100,12 @@ class Admin:
         self._admit(request)
         if path == "/metrics":
             self._only_get(request)
-            text = await asyncio.to_thread(self._metrics.exposition)
-            return respond("", 200, _EXPOSITION, text)
+            text = await asyncio.to_thread(self._exposition)
+            return respond("", 200, (("Content-Type", CONTENT_TYPE),), text)
         if path == "/admin/requests":
             self._only_get(request)
-            body = await asyncio.to_thread(orjson.dumps, {"object": "list", "data": list(self._rows())})
-            return respond("", 200, (), body)
+            rows = await asyncio.to_thread(self._rows)
+            return respond("", 200, (), b'{"object":"list","data":' + rows + b"}")
         raise NotFound("unknown_path", "There is nothing at this path.")
 
     def _only_get(self, request: BaseRequest) -> None:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from io import FileIO
+import sys
 from typing import TYPE_CHECKING
 
 from sluicegate.exchange import Mount
+from sluicegate.gateway import Gateway
+from sluicegate.telemetry.access_log import AccessLog
+from sluicegate.telemetry.metrics import Metrics
 from sluicegate.web.admin import Admin
 from sluicegate.web.front import Front
 from sluicegate.web.message import Bounds
-from sluicegate.web.profiles import PROFILES
+from sluicegate.web.profiles import ENDPOINTS, PROFILES
 from sluicegate.web.protocol import Edge
 from sluicegate.web.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     import socket
     import ssl
 
     from sluicegate.config import Settings
-    from sluicegate.exchange import Endpoint, Row
-    from sluicegate.web.admin import Exposition
-    from sluicegate.web.front import Gateway
+    from sluicegate.exchange import Endpoint
+    from sluicegate.web import front
 
 _BACKLOG = 4096
 #: Connections that the admin address serves at a time.
@@ -33,15 +37,17 @@ _PATIENCE = 1.0
 
 
 class App:
-    """A running gateway; :class:`sluicegate.server.worker.RunningApp`."""
+    """A running gateway; :class:`sluicegate.server.worker.RunningApp`. ``finish`` is called at its very end."""
 
     def __init__(
         self,
         settings: Settings,
-        gateway: Gateway,
-        metrics: Exposition,
-        rows: Callable[[], Iterable[Row]],
+        gateway: front.Gateway,
         endpoints: Sequence[Endpoint],
+        *,
+        exposition: Callable[[], bytes],
+        rows: Callable[[], bytes],
+        finish: Callable[[], None],
     ) -> None:
         limits, timeouts = settings.limits, settings.timeouts
         self._gateway = gateway
@@ -54,9 +60,9 @@ class App:
         )
         token = settings.admin_token
         self._admin = Admin(
-            metrics,
-            ready=lambda: not self._front.leaving,
+            exposition=exposition,
             rows=rows,
+            ready=lambda: not self._front.leaving,
             token=token.reveal() if token is not None else None,
             head_size=limits.head,
         )
@@ -74,6 +80,7 @@ class App:
             head_size=limits.head,
             connections=_ADMIN_CONNECTIONS,
         )
+        self._finish = finish
         self._handshake_time = timeouts.header
         self._tls = settings.tls.context if settings.tls is not None else None
         self._listening: list[asyncio.Server] = []
@@ -115,12 +122,37 @@ class App:
         for server in self._admin_listening:
             server.close()
         await self._admin_edge.close(_PATIENCE)
+        await asyncio.to_thread(self._finish)
 
     async def _accept(self, edge: Edge, bound: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
         patience = self._handshake_time if tls is not None else None
         return await edge.loop.create_server(
             edge, sock=bound, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=patience
         )
+
+
+async def start(
+    settings: Settings,
+    clients: Sequence[socket.socket],
+    admin: Sequence[socket.socket],
+    endpoints: Sequence[Endpoint] = ENDPOINTS,
+) -> App:
+    """Start a gateway on sockets that are bound; returns when all accept. To be called inside the loop it lives in.
+
+    The access log goes to standard error. ``endpoints`` are the ways in below each mount.
+    """
+    metrics = Metrics()
+    log = AccessLog(FileIO(sys.stderr.fileno(), "w", closefd=False), metrics.log_lines_dropped)
+    app = App(
+        settings,
+        Gateway(settings, metrics, log),
+        endpoints,
+        exposition=metrics.exposition,
+        rows=log.recent,
+        finish=log.close,
+    )
+    await app.listen(clients, admin)
+    return app
 
 
 def mounts(settings: Settings) -> list[Mount]:

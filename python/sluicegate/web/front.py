@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from sluicegate.policy.keys import Caller
-    from sluicegate.policy.routing import Routes as Routing
     from sluicegate.web.message import Bounds
     from sluicegate.web.routes import Route, Routes
 
@@ -38,12 +36,11 @@ class Gateway(Protocol):
     async def answer(self, exchange: Exchange) -> None:
         """Serve one exchange: reply, or open and end. Raises nothing but CancelledError."""
 
-    def caller(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Caller:
-        """Tell whose the presented credentials are. Raises NotAuthenticated or BadRequest."""
+    def visible_models(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
+        """Name the models that the presented credentials may use. Raises NotAuthenticated or BadRequest."""
 
-    @property
-    def routing(self) -> Routing:
-        """The models of the configuration in force."""
+    def may_use(self, authorizations: Sequence[str], api_keys: Sequence[str], model: str) -> bool:
+        """Tell whether there is such a model for the presented credentials. Raises as :meth:`visible_models`."""
 
     def begin_drain(self) -> None:
         """Refuse new exchanges from now on."""
@@ -157,12 +154,12 @@ class Front:
         if isinstance(route, Schema):
             body = chat_completion_schema(route.address)
         else:
-            caller, routing = self._gateway.caller(*credentials(request)), self._gateway.routing
-            if isinstance(route, ModelList):
-                body = model_list(routing.visible_models(caller), self._created)
-            elif caller.may_use(route.model) and routing.route(route.model) is not None:
-                body = one_model(route.model, self._created)
-            else:
-                message = "There is no such model, or your key may not use it."
-                raise NotFound("model_not_found", message, param="model")
+            body = self._models(route, *credentials(request))
         return respond(request_id, 200, (), body, close=not request.content.is_eof())
+
+    def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:
+        if isinstance(route, ModelList):
+            return model_list(self._gateway.visible_models(authorizations, api_keys), self._created)
+        if self._gateway.may_use(authorizations, api_keys, route.model):
+            return one_model(route.model, self._created)
+        raise NotFound("model_not_found", "There is no such model, or your key may not use it.", param="model")

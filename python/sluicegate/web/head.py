@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest
 
+_SPOKEN = (HttpVersion11, HttpVersion10)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _FORWARDABLE = re.compile(r"[ -~]*")
@@ -30,10 +31,9 @@ def check(request: BaseRequest, limit: int) -> None:
     Raises BadRequest or ExpectationFailed, both with ``close``, or HeadersTooLarge.
     """
     headers = request.headers
-    if request.version not in (HttpVersion11, HttpVersion10):
-        request._version = HttpVersion11  # noqa: SLF001  # the answer's status line would say what the request's said
-        message = "Please speak HTTP/1.1."
-        raise BadRequest("unsupported_http_version", message, status=505, close=True)
+    if request._message.version not in _SPOKEN:  # noqa: SLF001  # .version is read once and kept
+        request._version = HttpVersion11  # noqa: SLF001  # or the answer's status line says what the request's said
+        raise BadRequest("unsupported_http_version", "Please speak HTTP/1.1.", status=505, close=True)
     if getattr(request.protocol, "large", True) and _size(request) > limit:
         raise too_large(limit)
     if (framing := headers.get("Transfer-Encoding")) is not None and (

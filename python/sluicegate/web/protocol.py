@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from typing_extensions import override
 
-from sluicegate.errors import BadRequest, BodyTooSlow, Internal, RequestFailed
+from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed
 from sluicegate.web.head import too_large
 
 if TYPE_CHECKING:
@@ -216,20 +216,14 @@ class Connection(RequestHandler):
             self.force_close()
 
     @override
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError  # an answer has begun; aiohttp closes without a word
-        if status != 400:  # noqa: PLR2004
-            log.error("a request failed: %s", where(exc) if exc is not None else status)
-            return self._edge.refuse(request, Internal())
-        request._version = HttpVersion11  # noqa: SLF001  # aiohttp answers what it cannot read as 1.0
-        return self._edge.refuse(None, self._unreadable(exc))
+    def _make_error_handler(self, err_info: _ErrInfo) -> Answer:
+        error = self._unreadable(err_info.exc)
+
+        async def answer(request: BaseRequest) -> StreamResponse:
+            request._version = HttpVersion11  # noqa: SLF001  # aiohttp answers as 1.0 what it cannot read
+            return self._edge.refuse(None, error)
+
+        return answer
 
     @override
     def log_exception(self, *args: Any, **kw: Any) -> None:
@@ -256,7 +250,7 @@ class Connection(RequestHandler):
             self.transport.write("\r\n".join([*lines, "", ""]).encode("ascii") + body)
         self.force_close()
 
-    def _unreadable(self, exc: BaseException | None) -> RequestFailed:
+    def _unreadable(self, exc: BaseException) -> RequestFailed:
         if isinstance(exc, LineTooLong) or (isinstance(exc, HttpProcessingError) and exc.message == _TOO_MANY):
             return too_large(self._edge.head_size)
         return BadRequest("invalid_http", "The request is not valid HTTP/1.1.", close=True)
