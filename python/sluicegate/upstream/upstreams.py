@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sluicegate._native import TlsConfig, World
-from sluicegate.config import ConfigError
+from sluicegate.config import ConfigError, Problem
 from sluicegate.upstream.attempt import Attempt
 from sluicegate.upstream.names import Names
 from sluicegate.upstream.pool import Pool
@@ -80,5 +80,5 @@ def _trust(name: str, ca_pem: bytes) -> TlsConfig:
     try:
         return TlsConfig(ca_pem or None)
     except ValueError as error:
-        message = f"upstreams.{name}: TLS cannot be set up ({error}); install ca-certificates, or set ca_file"
-        raise ConfigError([message]) from None
+        message = f"TLS cannot be set up ({error}); install ca-certificates, or set ca_file"
+        raise ConfigError("this machine", (Problem(f"upstreams.{name}", message),)) from None

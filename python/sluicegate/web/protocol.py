@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from typing_extensions import override
 
+from sluicegate.config import ConfigError, Problem
 from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed
 from sluicegate.web.head import too_large
 
@@ -50,14 +51,14 @@ _CHUNK_SLACK = 65536
 _TOO_MANY = "Too many headers received"
 
 
-class ParserMissing(RuntimeError):
-    """aiohttp runs on its pure Python parser: slow, and not the one that the edge is tested with."""
-
-
 def check_parser() -> None:
-    """Make sure that requests are read by aiohttp's C parser. Raises ParserMissing."""
+    """Make sure that requests are read by aiohttp's C parser; its Python one is slow, and reads otherwise than tested.
+
+    Raises ConfigError.
+    """
     if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
-        raise ParserMissing("aiohttp's C parser is missing: install a wheel of it, and unset AIOHTTP_NO_EXTENSIONS")
+        missing = "its C parser is missing; install a wheel of it, and unset AIOHTTP_NO_EXTENSIONS"
+        raise ConfigError("this machine", (Problem("aiohttp", missing),))
 
 
 def where(error: BaseException) -> str:
