@@ -201,13 +201,14 @@ def python_is_behind_one_rust_room(tree: Tree) -> list[str]:
 
 
 def nothing_is_unsafe(tree: Tree) -> list[str]:
-    """No `unsafe`; the core reads no clock, opens no socket and no file."""
+    """No `unsafe`; the core reads no clock, opens no socket and no file. Its tests may: they find recordings so."""
     found = []
     for source in tree.rust():
         for line, words in rust_lines(source):
             if re.search(r"\bunsafe\b", words):
                 found.append(source.at(line, "is unsafe"))
-            if not source.inside.startswith("python/") and OUTSIDE_WORLD.search(words):
+            core = not source.inside.startswith("python/") and not CASE_TABLE.search(source.inside)
+            if core and OUTSIDE_WORLD.search(words):
                 found.append(source.at(line, "the core has no I/O and no clock"))
     return found
 
