@@ -53,12 +53,16 @@ def worker(folder: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str
         yield process, int(ready[2]), int(ready[4])
     finally:
         process.kill()
-        process.communicate()
+        with process:
+            process.wait()
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
-    out, err = process.communicate(timeout=15)
-    return process.returncode, out, err.splitlines()
+    """The exit code, and what was said and not read so far. (communicate() would lose what readline() has buffered.)"""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        return process.wait(timeout=15), process.stdout.read(), process.stderr.read().splitlines()
 
 
 def said(process: subprocess.Popen[str]) -> str:
