@@ -44,4 +44,8 @@ bench: build  ## ratios beside nginx; RIVALS=litellm,portkey,smg adds others
 
 fuzz:  ## SECONDS=600 shared among the fuzz targets
 	command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz
-	for target in $(FUZZERS); do cargo fuzz run -s none $$target -- -max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; done
+	for target in $(FUZZERS); do \
+		mkdir -p fuzz/corpus/$$target && \
+		cargo fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; \
+	done

@@ -17,6 +17,9 @@
 pub mod answer;
 pub mod connection;
 #[cfg(test)]
+extern crate self as sluicegate; // the fuzzers' checks name the crate from outside
+
+#[cfg(test)]
 mod corpus;
 pub mod dialect;
 pub mod http1;
@@ -27,6 +30,8 @@ pub mod plan;
 pub mod python;
 pub mod relay;
 pub mod request;
+#[cfg(test)]
+mod seeds;
 pub mod sse;
 pub mod tls;
 pub mod upload;
