@@ -16,6 +16,8 @@ use crate::sse::Splitter;
 use std::sync::Arc;
 
 mod story;
+#[cfg(test)]
+mod tests;
 
 use story::{Mode, Story, Tail};
 
