@@ -23,8 +23,8 @@
         ├── Unreachable                502  upstream_name_not_found, upstream_refused, upstream_tls, upstream_unreachable
         ├── TimedOut                   504  upstream_connect_timeout, upstream_timeout, total_timeout
         ├── Lost                       502  upstream_lost, upstream_protocol, upstream_truncated
-        ├── Unfit                      502  upstream_encoded, upstream_redirect, upstream_not_stream, upstream_not_json,
-        │                                   upstream_empty, upstream_too_large, upstream_ended_without_content
+        ├── Unfit                      502  upstream_encoded, upstream_redirect, upstream_not_stream,
+        │                                   upstream_not_json, upstream_empty, upstream_too_large, upstream_ended_without_content
         ├── CredentialRefused          502  upstream_auth (its 401 or 403: the caller's key is fine)
         ├── QuotaExhausted             503  upstream_quota
         ├── RateLimited                429  upstream_rate_limited
@@ -42,6 +42,7 @@ How an error looks on the wire is its dialect's business: :mod:`sluicegate.diale
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar, Literal
 
 Blame = Literal["caller", "gateway", "upstream"]
@@ -251,3 +252,9 @@ class Answered(UpstreamFault):
     """The upstream's own error answer to what the caller sent, passed on with its status."""
 
     kind = "invalid_request_error"
+
+
+def where(error: BaseException) -> str:
+    """Tell an error's type and place, without its words: they may quote what a client sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join([type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-4:]))])

@@ -15,7 +15,7 @@ Provenance = Literal["provider", "partial", "estimated", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One way in: ``name`` as metrics say it (OpenTelemetry's operation), the wire dialect, the path below the mount."""
+    """One way in: its name, its operation as OpenTelemetry calls it, the wire dialect, the path below the mount."""
 
     name: str
     operation: str

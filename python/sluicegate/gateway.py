@@ -15,7 +15,7 @@ from sluicegate import errors
 from sluicegate.dialects import request, speech
 from sluicegate.dialects.wire import wire
 from sluicegate.exchange import Attempt as AttemptRecord
-from sluicegate.exchange import Tokens, Usage, row
+from sluicegate.exchange import row
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
 from sluicegate.upstream.plans import Plans
@@ -25,9 +25,9 @@ from sluicegate.upstream.verdicts import failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sluicegate._native import Ask, Head, Outcome
     from sluicegate.config import Settings
-    from sluicegate.exchange import Exchange, Provenance
+    from sluicegate.dialects.request import Ask
+    from sluicegate.exchange import Exchange
     from sluicegate.policy.keys import Caller
     from sluicegate.policy.routing import Route, Target
     from sluicegate.telemetry.access_log import AccessLog
@@ -56,7 +56,7 @@ class Gateway:
         metrics.configured({name: upstream.dialect for name, upstream in settings.upstreams.items()})
 
     async def answer(self, exchange: Exchange) -> None:
-        """Serve one exchange: reply, or open, relay and end. Raises nothing but CancelledError, when the client left."""
+        """Serve one exchange: reply, or open, relay and end. Raises only CancelledError, when the client left."""
         self._live[exchange] = None
         self._idle.clear()
         try:
@@ -69,11 +69,11 @@ class Gateway:
         except asyncio.CancelledError:
             self._client_left(exchange)
             raise
-        except Exception:
-            _log.exception("request %s failed", exchange.id)
-            error = errors.Internal()
-            self._fail(exchange, error)
-            self._reply_error(exchange, error)
+        except Exception as error:  # noqa: BLE001  # the last stop: whatever it was, the client hears of it
+            _log.error("request %s failed: %s", exchange.id, errors.where(error))  # its words may quote content
+            fault = errors.Internal()
+            self._fail(exchange, fault)
+            self._reply_error(exchange, fault)
         finally:
             self._record(exchange)
             del self._live[exchange]
@@ -97,7 +97,9 @@ class Gateway:
 
     def _admit(self) -> None:
         if self._draining:
-            raise errors.Draining("gateway_draining", errors.STREAM_ENDS["gateway_draining"], headers={"retry-after": "1"})
+            raise errors.Draining(
+                "gateway_draining", errors.STREAM_ENDS["gateway_draining"], headers={"retry-after": "1"}
+            )
         if self._upstreams.held > self._settings.limits.held_total:
             message = "The gateway holds as many bytes as it may; please try again."
             raise errors.Overloaded("gateway_overloaded", message, headers={"retry-after": "1"})
@@ -138,11 +140,11 @@ class Gateway:
         try:
             path = target.upstream.base_url.path + exchange.endpoint.path
             head = await attempt.ask(path, self._headers(exchange, target), segments, ask.choices)
-            exchange.upstream_request_id = _request_id(head)
+            exchange.upstream_request_id = attempt.request_id
             if head.verdict == "committed":
                 await self._relay(exchange, attempt)
             elif head.verdict == "body":
-                self._reply(exchange, head)
+                self._reply(exchange, head.body)
             else:
                 secrets = (target.upstream.api_key.reveal(),) if target.upstream.api_key else ()
                 raise failure(head, secrets)
@@ -175,12 +177,12 @@ class Gateway:
             return
         await client.end(reusable=outcome.end == "completed")
 
-    def _reply(self, exchange: Exchange, head: Head) -> None:
+    def _reply(self, exchange: Exchange, body: bytes) -> None:
         exchange.status = 200
         exchange.outcome = "completed"
-        exchange.bytes_out = len(head.body)
+        exchange.bytes_out = len(body)
         exchange.answered = time.monotonic()
-        exchange.client.reply(200, [("content-type", "application/json"), *self._timing(exchange)], head.body)
+        exchange.client.reply(200, [("content-type", "application/json"), *self._timing(exchange)], body)
 
     # --- what the steps use ---
 
@@ -223,22 +225,19 @@ class Gateway:
 
     def _account(self, exchange: Exchange, attempt: Attempt) -> None:
         """Write down what an attempt came to; again after more is known."""
-        head, outcome = attempt.head, attempt.outcome
+        outcome = attempt.outcome
         exchange.upstream_bytes_out = attempt.bytes_out
+        exchange.upstream_bytes_in = attempt.bytes_in
+        exchange.usage = attempt.usage
         if outcome is not None:
-            exchange.usage = _usage_of_stream(outcome)
             if outcome.first_content is not None:
                 exchange.time_to_first_content = attempt.sent - exchange.received + outcome.first_content
             exchange.bytes_out = outcome.bytes_out
-            exchange.upstream_bytes_in = outcome.bytes_in
             exchange.events = outcome.events
             exchange.malformed_events = outcome.malformed
             if not exchange.outcome or outcome.end == "completed":
                 exchange.outcome = outcome.end
                 exchange.error_code = "" if outcome.end == "completed" else outcome.end
-        elif head is not None:
-            exchange.usage = _usage(head.reported, head.tokens, "provider" if head.verdict == "body" else "partial")
-            exchange.upstream_bytes_in = head.bytes_in
 
     def _fail(self, exchange: Exchange, error: errors.RequestFailed) -> None:
         if not exchange.outcome:
@@ -268,9 +267,7 @@ class Gateway:
             return
         exchange.recorded = True
         if exchange.target:
-            exchange.attempts.append(
-                AttemptRecord(exchange.target, exchange.outcome, exchange.status, exchange.usage)
-            )
+            exchange.attempts.append(AttemptRecord(exchange.target, exchange.outcome, exchange.status, exchange.usage))
         ended = row(exchange, time.monotonic(), self._settings.version)
         self._metrics.finished(ended)
         self._log.record(ended)
@@ -304,29 +301,3 @@ class Gateway:
 def _unknown_model(model: str) -> str:
     shown = model if len(model) <= 64 and model.isprintable() else "that name"  # noqa: PLR2004
     return f"There is no model {shown!r} here; GET /models lists those there are."
-
-
-def _request_id(head: Head) -> str:
-    for name, value in head.headers:
-        if name in ("x-request-id", "request-id"):
-            return value[:128]
-    return ""
-
-
-def _usage_of_stream(outcome: Outcome) -> Usage:
-    whole = outcome.end == "completed" or (outcome.complete and outcome.end != "upstream_truncated")
-    return _usage(outcome.reported, outcome.tokens, "provider" if whole else "partial")
-
-
-def _usage(
-    reported: Sequence[tuple[str, int]], counts: tuple[int, int, int, int, int] | None, provenance: Provenance
-) -> Usage:
-    if counts is None:
-        return Usage()
-    said = {name for name, _ in reported}
-    return Usage(
-        Tokens(*counts),
-        provenance if "input" in said else "none",
-        provenance if "output" in said else "none",
-        tuple(reported),
-    )

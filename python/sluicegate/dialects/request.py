@@ -5,6 +5,8 @@ from __future__ import annotations
 from sluicegate._native import Ask, Refused
 from sluicegate.errors import BadRequest
 
+__all__ = ["Ask", "read"]
+
 #: Deepest nesting of a request body; real tool schemas stay below 30.
 DEPTH = 512
 

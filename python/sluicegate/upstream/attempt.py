@@ -11,13 +11,16 @@ import time
 from typing import TYPE_CHECKING
 
 from sluicegate._native import request_head
+from sluicegate.exchange import NO_USAGE, Tokens, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluicegate._native import Connection, Head, Outcome, Plan, Segments
-    from sluicegate.exchange import Client, Sink
+    from sluicegate.exchange import Client, Provenance, Sink
     from sluicegate.upstream.pool import Pool
+
+_REQUEST_IDS = frozenset({"x-request-id", "request-id"})
 
 
 class Attempt:
@@ -80,9 +83,48 @@ class Attempt:
             self.outcome = connection.outcome()
         self._pool.give_back(connection)
 
+    @property
+    def request_id(self) -> str:
+        """The upstream's own id of the request; empty if it gave none."""
+        headers = self.head.headers if self.head is not None else ()
+        return next((value[:128] for name, value in headers if name in _REQUEST_IDS), "")
+
+    @property
+    def bytes_in(self) -> int:
+        """Body bytes that came."""
+        known = self.outcome or self.head
+        return known.bytes_in if known is not None else 0
+
+    @property
+    def usage(self) -> Usage:
+        """What the upstream said of usage, and whether it had finished when it said so."""
+        if self.outcome is not None:
+            said = self.outcome
+            whole = said.end == "completed" or (said.complete and said.end != "upstream_truncated")
+            return _usage(said.reported, said.tokens, "provider" if whole else "partial")
+        if self.head is not None:
+            return _usage(
+                self.head.reported, self.head.tokens, "provider" if self.head.verdict == "body" else "partial"
+            )
+        return NO_USAGE
+
     async def _send(self, connection: Connection, request: bytes, segments: Segments, choices: int) -> Head:
         self._connection = connection
         self.bytes_out += len(request) + segments.length
         self.sent = time.monotonic()
         total = self._deadline - asyncio.get_running_loop().time()
         return await connection.send(request, segments, self._plan, choices, total)
+
+
+def _usage(
+    reported: Sequence[tuple[str, int]], counts: tuple[int, int, int, int, int] | None, provenance: Provenance
+) -> Usage:
+    if counts is None:
+        return NO_USAGE
+    said = {name for name, _ in reported}
+    return Usage(
+        Tokens(*counts),
+        provenance if "input" in said else "none",
+        provenance if "output" in said else "none",
+        tuple(reported),
+    )

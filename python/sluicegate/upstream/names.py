@@ -7,9 +7,9 @@ caller that gives up leaves the look-up to the others who wait for it.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 import ipaddress
 import socket
-from dataclasses import dataclass
 
 Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 

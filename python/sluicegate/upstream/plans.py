@@ -37,20 +37,18 @@ class Plans:
         self._gaps = event_gap
         self._kept: dict[tuple[object, ...], Plan] = {}
 
-    def of(
-        self, mount: Mount, dialect: str, model: str, requested: str, *, stream: bool, asked: bool
-    ) -> Plan:
+    def of(self, mount: Mount, dialect: str, model: str, requested: str, *, stream: bool, asked: bool) -> Plan:
         """The plan for a request to configured model ``model``, asked for as ``requested``.
 
         ``asked``: the client asked for the usage event itself.
         """
-        key = (mount.prefix, mount.profile.name, dialect, model, stream, asked)
+        key: tuple[object, ...] = (mount.prefix, mount.profile.name, dialect, model, stream, asked)
         shows_requested = self._shows_requested(mount, model)
         if shows_requested:
             key = (*key, requested)
         plan = self._kept.get(key)
         if plan is None:
-            plan = self._make(mount, dialect, model, requested if shows_requested else None, stream, asked)
+            plan = self._make(mount, dialect, model, requested if shows_requested else None, stream=stream, asked=asked)
             if len(self._kept) >= MOST:
                 self._kept.clear()
             self._kept[key] = plan
@@ -61,7 +59,14 @@ class Plans:
         return chosen == "requested"
 
     def _make(
-        self, mount: Mount, dialect: str, model: str, shown: str | None, stream: bool, asked: bool  # noqa: FBT001
+        self,
+        mount: Mount,
+        dialect: str,
+        model: str,
+        shown: str | None,
+        *,
+        stream: bool,
+        asked: bool,
     ) -> Plan:
         profile, override = mount.profile, self._models[model]
         usage_event = override.usage_event or profile.usage_event

@@ -12,10 +12,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+import socket
 from typing import TYPE_CHECKING, Literal
 
 import aiohappyeyeballs
@@ -176,7 +176,9 @@ class Pool:
                         connection = await self._connect()
             after = "active"
         except TimeoutError:
-            raise errors.TimedOut("upstream_connect_timeout", "The upstream did not accept a connection in time.") from None
+            raise errors.TimedOut(
+                "upstream_connect_timeout", "The upstream did not accept a connection in time."
+            ) from None
         except socket.gaierror:
             raise errors.Unreachable("upstream_name_not_found", "The upstream's host name was not found.") from None
         except ConnectionRefusedError:

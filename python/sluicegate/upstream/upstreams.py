@@ -29,9 +29,7 @@ class Upstreams:
     sweep was late.
     """
 
-    def __init__(
-        self, settings: Settings, moved: Moved, lagged: Callable[[float], None]
-    ) -> None:
+    def __init__(self, settings: Settings, moved: Moved, lagged: Callable[[float], None]) -> None:
         loop = asyncio.get_running_loop()
         self._world = World(loop.create_future)
         self._names = Names()

@@ -24,12 +24,12 @@ from sluicegate.errors import (
     NotAuthenticated,
     NotFound,
     RequestFailed,
+    where,
 )
 from sluicegate.telemetry.metrics import CONTENT_TYPE
 from sluicegate.web import head
 from sluicegate.web.message import respond
 from sluicegate.web.profiles import DEFAULT_DIALECT
-from sluicegate.web.protocol import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable

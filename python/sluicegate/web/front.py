@@ -8,13 +8,12 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from sluicegate.dialects.speech import error_body, error_headers
-from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed
+from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
 from sluicegate.exchange import Exchange
 from sluicegate.web import head
 from sluicegate.web.message import Message, credentials, respond
 from sluicegate.web.models import model_list, one_model
 from sluicegate.web.profiles import DEFAULT_DIALECT
-from sluicegate.web.protocol import where
 from sluicegate.web.routes import ModelList, OneModel, Relay, Schema, error_dialect
 from sluicegate.web.schema import chat_completion_schema
 

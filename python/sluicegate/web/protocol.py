@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, http_parser, web
@@ -24,7 +23,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from typing_extensions import override
 
 from sluicegate.config import ConfigError, Problem
-from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed
+from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed, where
 from sluicegate.web.head import too_large
 
 if TYPE_CHECKING:
@@ -59,12 +58,6 @@ def check_parser() -> None:
     if http_parser.HttpRequestParser.__module__ != "aiohttp._http_parser":
         missing = "its C parser is missing; install a wheel of it, and unset AIOHTTP_NO_EXTENSIONS"
         raise ConfigError("this machine", (Problem("aiohttp", missing),))
-
-
-def where(error: BaseException) -> str:
-    """Tell an error's type and place, without its words: they may quote what a client sent."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join([type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-4:]))])
 
 
 class Edge(web.Server):

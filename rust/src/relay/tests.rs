@@ -10,7 +10,8 @@ const SECOND: u64 = 1_000_000;
 const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
 const HI: &str = "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
 const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4}}\n\n";
+const USAGE: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1,\"total_tokens\":4}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 const MOVED: &str = "data: {\"error\":{\"message\":\"no\"}}\n\n";
 
@@ -94,69 +95,246 @@ fn what_a_client_gets() {
         })
     };
     let cases: Vec<(&str, Arc<Plan>, String, Ending, String, Step)> = vec![
-        ("a whole stream passes as it came", normal(), [ROLE, HI, STOP, DONE].concat(), Ending::Clean,
-            [ROLE, HI, STOP, DONE].concat(), over(End::Completed)),
-        ("what follows the sentinel is not the client's", normal(), [HI, STOP, DONE, HI].concat(), Ending::Clean,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("usage that was not asked for is dropped", normal(), [HI, STOP, USAGE, DONE].concat(), Ending::Clean,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("usage that was asked for passes", plan(|p| p.strip_usage = false), [HI, STOP, USAGE, DONE].concat(),
-            Ending::Clean, [HI, STOP, USAGE, DONE].concat(), over(End::Completed)),
-        ("an empty choice is put where the page wants one", plan(|p| (p.strip_usage, p.fill_choices) = (false, true)),
-            [HI, STOP, USAGE, DONE].concat(), Ending::Clean,
+        (
+            "a whole stream passes as it came",
+            normal(),
+            [ROLE, HI, STOP, DONE].concat(),
+            Ending::Clean,
+            [ROLE, HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "what follows the sentinel is not the client's",
+            normal(),
+            [HI, STOP, DONE, HI].concat(),
+            Ending::Clean,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "usage that was not asked for is dropped",
+            normal(),
+            [HI, STOP, USAGE, DONE].concat(),
+            Ending::Clean,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "usage that was asked for passes",
+            plan(|p| p.strip_usage = false),
+            [HI, STOP, USAGE, DONE].concat(),
+            Ending::Clean,
+            [HI, STOP, USAGE, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "an empty choice is put where the page wants one",
+            plan(|p| (p.strip_usage, p.fill_choices) = (false, true)),
+            [HI, STOP, USAGE, DONE].concat(),
+            Ending::Clean,
             [HI, STOP, &USAGE.replace("[]", "[{\"index\":0,\"delta\":{},\"finish_reason\":null}]"), DONE].concat(),
-            over(End::Completed)),
-        ("the model's name is replaced", plan(|p| p.model = Some(b"\"mine\""[..].into())), [HI, STOP, DONE].concat(),
-            Ending::Clean, [&HI.replace("\"m\"", "\"mine\""), STOP, DONE].concat(), over(End::Completed)),
-        ("a missing sentinel is added", normal(), [HI, STOP].concat(), Ending::Clean,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("a missing sentinel is left missing", transparent(), [HI, STOP].concat(), Ending::Clean,
-            [HI, STOP].concat(), over(End::Completed)),
-        ("the line ends of the last event are added", normal(), [HI, STOP, "data: [DONE]"].concat(), Ending::Clean,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("nothing is added to a transparent stream", transparent(), [HI, STOP, "data: [DONE]"].concat(), Ending::Clean,
-            [HI, STOP, "data: [DONE]"].concat(), over(End::Completed)),
-        ("a sentinel with trailing spaces counts at the end", normal(), [HI, STOP, "data: [DONE]  \n"].concat(),
-            Ending::Clean, [HI, STOP, "data: [DONE]  \n\n"].concat(), over(End::Completed)),
-        ("a stream cut between events says so", normal(), [ROLE, HI].concat(), Ending::Cut,
-            [ROLE, HI, &error(End::Truncated)].concat(), over(End::Truncated)),
-        ("a clean end before the finish is a truncation too", normal(), [ROLE, HI].concat(), Ending::Clean,
-            [ROLE, HI, &error(End::Truncated)].concat(), over(End::Truncated)),
-        ("an event left open is closed before the error", normal(), [HI, "data: {\"choi"].concat(), Ending::Cut,
-            [HI, "data: {\"choi\n\n", &error(End::Truncated)].concat(), over(End::Truncated)),
-        ("a transparent stream that is cut gets the error event only", transparent(), [HI, "data: {\"c"].concat(),
-            Ending::Cut, [HI, "data: {\"c\n\n", &error(End::Truncated)].concat(), over(End::Truncated)),
-        ("a cut after the sentinel is no truncation", normal(), [HI, STOP, DONE].concat(), Ending::Cut,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("a cut after the finish is no truncation", normal(), [HI, STOP].concat(), Ending::Cut,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("comments and empty deltas are not content", normal(), [": ping\n\n", ROLE].concat(), Ending::Clean,
-            String::new(), Step::EndedWithoutContent { clean: true }),
-        ("a cut before any content", normal(), ROLE.to_owned(), Ending::Cut,
-            String::new(), Step::EndedWithoutContent { clean: false }),
-        ("an empty answer that ended properly is an answer", normal(), [ROLE, STOP, DONE].concat(), Ending::Clean,
-            [ROLE, STOP, DONE].concat(), over(End::Completed)),
-        ("an error before any content gives the attempt up", normal(), [ROLE, MOVED].concat(), Ending::Clean,
-            String::new(), Step::InBandError),
-        ("an error inside the stream is relayed, and no sentinel invented", normal(), [HI, MOVED].concat(),
-            Ending::Clean, [HI, MOVED].concat(), over(End::ErrorInBand)),
-        ("a sentinel after an error is relayed", normal(), [HI, MOVED, DONE].concat(), Ending::Clean,
-            [HI, MOVED, DONE].concat(), over(End::ErrorInBand)),
-        ("an error that SDKs cannot see is followed by one they can", normal(),
-            [HI, "error: {\"message\":\"no\"}\n\n"].concat(), Ending::Clean,
-            [HI, "error: {\"message\":\"no\"}\n\n", &error(End::ErrorInBand)].concat(), over(End::ErrorInBand)),
-        ("id and retry lines are dropped", normal(), ["id: 7\nretry: 3\n", HI, "id: 8\n\n", STOP, DONE].concat(),
-            Ending::Clean, [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("a byte order mark is dropped", normal(), ["\u{feff}", HI, STOP, DONE].concat(), Ending::Clean,
-            [HI, STOP, DONE].concat(), over(End::Completed)),
-        ("a transparent stream keeps them", transparent(), ["\u{feff}id: 7\n", HI, STOP, DONE].concat(), Ending::Clean,
-            ["\u{feff}id: 7\n", HI, STOP, DONE].concat(), over(End::Completed)),
-        ("CRLF passes", normal(), [HI, STOP, DONE].concat().replace('\n', "\r\n"), Ending::Clean,
-            [HI, STOP, "data: [DONE]\n\n"].concat().replace('\n', "\r\n"), over(End::Completed)),
-        ("malformed JSON passes, and later events count", normal(), [HI, "data: {oops\n\n", STOP, DONE].concat(),
-            Ending::Clean, [HI, "data: {oops\n\n", STOP, DONE].concat(), over(End::Completed)),
-        ("what no table knows is relayed to its end", plan(|p| (p.dialect, p.done) = (Dialect::Unknown, [].into())),
-            "event: x\ndata: 1\n\n".to_owned(), Ending::Clean, "event: x\ndata: 1\n\n".to_owned(), over(End::Completed)),
+            over(End::Completed),
+        ),
+        (
+            "the model's name is replaced",
+            plan(|p| p.model = Some(b"\"mine\""[..].into())),
+            [HI, STOP, DONE].concat(),
+            Ending::Clean,
+            [&HI.replace("\"m\"", "\"mine\""), STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a missing sentinel is added",
+            normal(),
+            [HI, STOP].concat(),
+            Ending::Clean,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a missing sentinel is left missing",
+            transparent(),
+            [HI, STOP].concat(),
+            Ending::Clean,
+            [HI, STOP].concat(),
+            over(End::Completed),
+        ),
+        (
+            "the line ends of the last event are added",
+            normal(),
+            [HI, STOP, "data: [DONE]"].concat(),
+            Ending::Clean,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "nothing is added to a transparent stream",
+            transparent(),
+            [HI, STOP, "data: [DONE]"].concat(),
+            Ending::Clean,
+            [HI, STOP, "data: [DONE]"].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a sentinel with trailing spaces counts at the end",
+            normal(),
+            [HI, STOP, "data: [DONE]  \n"].concat(),
+            Ending::Clean,
+            [HI, STOP, "data: [DONE]  \n\n"].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a stream cut between events says so",
+            normal(),
+            [ROLE, HI].concat(),
+            Ending::Cut,
+            [ROLE, HI, &error(End::Truncated)].concat(),
+            over(End::Truncated),
+        ),
+        (
+            "a clean end before the finish is a truncation too",
+            normal(),
+            [ROLE, HI].concat(),
+            Ending::Clean,
+            [ROLE, HI, &error(End::Truncated)].concat(),
+            over(End::Truncated),
+        ),
+        (
+            "an event left open is closed before the error",
+            normal(),
+            [HI, "data: {\"choi"].concat(),
+            Ending::Cut,
+            [HI, "data: {\"choi\n\n", &error(End::Truncated)].concat(),
+            over(End::Truncated),
+        ),
+        (
+            "a transparent stream that is cut gets the error event only",
+            transparent(),
+            [HI, "data: {\"c"].concat(),
+            Ending::Cut,
+            [HI, "data: {\"c\n\n", &error(End::Truncated)].concat(),
+            over(End::Truncated),
+        ),
+        (
+            "a cut after the sentinel is no truncation",
+            normal(),
+            [HI, STOP, DONE].concat(),
+            Ending::Cut,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a cut after the finish is no truncation",
+            normal(),
+            [HI, STOP].concat(),
+            Ending::Cut,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "comments and empty deltas are not content",
+            normal(),
+            [": ping\n\n", ROLE].concat(),
+            Ending::Clean,
+            String::new(),
+            Step::EndedWithoutContent { clean: true },
+        ),
+        (
+            "a cut before any content",
+            normal(),
+            ROLE.to_owned(),
+            Ending::Cut,
+            String::new(),
+            Step::EndedWithoutContent { clean: false },
+        ),
+        (
+            "an empty answer that ended properly is an answer",
+            normal(),
+            [ROLE, STOP, DONE].concat(),
+            Ending::Clean,
+            [ROLE, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "an error before any content gives the attempt up",
+            normal(),
+            [ROLE, MOVED].concat(),
+            Ending::Clean,
+            String::new(),
+            Step::InBandError,
+        ),
+        (
+            "an error inside the stream is relayed, and no sentinel invented",
+            normal(),
+            [HI, MOVED].concat(),
+            Ending::Clean,
+            [HI, MOVED].concat(),
+            over(End::ErrorInBand),
+        ),
+        (
+            "a sentinel after an error is relayed",
+            normal(),
+            [HI, MOVED, DONE].concat(),
+            Ending::Clean,
+            [HI, MOVED, DONE].concat(),
+            over(End::ErrorInBand),
+        ),
+        (
+            "an error that SDKs cannot see is followed by one they can",
+            normal(),
+            [HI, "error: {\"message\":\"no\"}\n\n"].concat(),
+            Ending::Clean,
+            [HI, "error: {\"message\":\"no\"}\n\n", &error(End::ErrorInBand)].concat(),
+            over(End::ErrorInBand),
+        ),
+        (
+            "id and retry lines are dropped",
+            normal(),
+            ["id: 7\nretry: 3\n", HI, "id: 8\n\n", STOP, DONE].concat(),
+            Ending::Clean,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a byte order mark is dropped",
+            normal(),
+            ["\u{feff}", HI, STOP, DONE].concat(),
+            Ending::Clean,
+            [HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "a transparent stream keeps them",
+            transparent(),
+            ["\u{feff}id: 7\n", HI, STOP, DONE].concat(),
+            Ending::Clean,
+            ["\u{feff}id: 7\n", HI, STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "CRLF passes",
+            normal(),
+            [HI, STOP, DONE].concat().replace('\n', "\r\n"),
+            Ending::Clean,
+            [HI, STOP, "data: [DONE]\n\n"].concat().replace('\n', "\r\n"),
+            over(End::Completed),
+        ),
+        (
+            "malformed JSON passes, and later events count",
+            normal(),
+            [HI, "data: {oops\n\n", STOP, DONE].concat(),
+            Ending::Clean,
+            [HI, "data: {oops\n\n", STOP, DONE].concat(),
+            over(End::Completed),
+        ),
+        (
+            "what no table knows is relayed to its end",
+            plan(|p| (p.dialect, p.done) = (Dialect::Unknown, [].into())),
+            "event: x\ndata: 1\n\n".to_owned(),
+            Ending::Clean,
+            "event: x\ndata: 1\n\n".to_owned(),
+            over(End::Completed),
+        ),
     ];
     let count = cases.len();
     for (name, plan, input, ending, output, step) in cases {
@@ -167,7 +345,8 @@ fn what_a_client_gets() {
 
 #[test]
 fn an_event_above_the_limit_passes_unparsed_unless_it_must_be_rewritten() {
-    let long = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(9000));
+    let long =
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(9000));
     let input = [HI, &long, STOP, DONE].concat();
     let pieces: Vec<&[u8]> = input.as_bytes().chunks(1000).collect();
 
@@ -192,7 +371,11 @@ fn time_runs_out_in_named_ways() {
     let mut out = Vec::new();
     let mut silent = Relay::new(plan(|_| ()), 1, 0);
     silent.feed(SECOND, b": ping\n\n", &mut out);
-    assert_eq!(silent.check(9 * SECOND, false, &mut out), Step::TimedOut(End::Stalled), "idle before the first content");
+    assert_eq!(
+        silent.check(9 * SECOND, false, &mut out),
+        Step::TimedOut(End::Stalled),
+        "idle before the first content"
+    );
 
     let mut pinging = Relay::new(plan(|_| ()), 1, 0);
     pinging.feed(9 * SECOND, b": ping\n\n", &mut out);
