@@ -23,19 +23,18 @@ enum Type {
 }
 
 /// Reads an event, or a whole message: its members are those of `message_start.message`.
-pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malformed> {
-    let mut event = Event::default();
+pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> Result<(), Malformed> {
     let (mut kind, mut error, mut filled_part) = (Type::Unknown, false, false);
     cursor.object()?;
     let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match &*key.name() {
             b"type" => kind = read_type(&word(cursor)?),
-            b"message" => read_message(cursor, &mut event)?,
-            b"delta" => filled_part |= read_delta(cursor, &mut event)?,
+            b"message" => read_message(cursor, event)?,
+            b"delta" => filled_part |= read_delta(cursor, event)?,
             b"content_block" => filled_part |= filled_beside(cursor, b"type")?,
             b"error" => error = truthy(cursor)?,
-            member => read_member(cursor, member, &mut event)?,
+            member => read_member(cursor, member, event)?,
         }
     }
     let reading = &mut event.reading;
@@ -53,7 +52,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malfor
     } else if error || kind == Type::Error {
         reading.error = Some(InBandError::Invisible);
     }
-    Ok(event)
+    Ok(())
 }
 
 fn read_type(word: &[u8]) -> Type {

@@ -26,17 +26,8 @@ struct Usages {
     x_groq: Option<Reported>,
 }
 
-/// What one choice says.
-#[derive(Default)]
-struct Choice {
-    content: bool,
-    finished: bool,
-    usage: Option<Reported>,
-}
-
 /// Reads a chunk, or a whole completion: its choices hold a `message` where a chunk's hold a `delta`.
-pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malformed> {
-    let mut event = Event::default();
+pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> Result<(), Malformed> {
     let mut beside = Beside::default();
     let mut usages = Usages::default();
     let mut choices = 0;
@@ -44,7 +35,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malfor
     let mut first = true;
     while let Some(key) = cursor.key(&mut first)? {
         match &*key.name() {
-            b"choices" => choices = read_choices(cursor, &mut event, &mut usages)?,
+            b"choices" => choices = read_choices(cursor, event, &mut usages)?,
             b"model" => event.reading.model = string_span(cursor)?,
             b"usage" => {
                 beside.usage = cursor.peek() == Kind::Object;
@@ -59,10 +50,10 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malfor
             _ => beside.unknown |= truthy(cursor)?,
         }
     }
-    judge(&mut event, &beside, choices, name);
+    judge(event, &beside, choices, name);
     event.usage_of_one_choice = usages.whole.is_none() && usages.choice.is_some();
     event.usage = usages.whole.or(usages.choice).or(usages.x_groq);
-    Ok(event)
+    Ok(())
 }
 
 fn judge(event: &mut Event, beside: &Beside, choices: u64, name: &[u8]) {
@@ -90,36 +81,33 @@ fn read_choices(cursor: &mut Cursor<'_>, event: &mut Event, usages: &mut Usages)
     cursor.array()?;
     let (mut first, mut place) = (true, 0);
     while cursor.element(&mut first)? {
-        let (index, choice) = read_choice(cursor)?;
-        event.choices.see(index.unwrap_or(place), choice.finished);
-        event.reading.content |= choice.content;
-        event.reading.finish |= choice.finished;
-        usages.choice = choice.usage.or(usages.choice);
+        read_choice(cursor, event, usages, place)?;
         place += 1;
     }
     event.reading.empty_choices = (place == 0).then(|| start..cursor.position());
     Ok(place)
 }
 
-fn read_choice(cursor: &mut Cursor<'_>) -> Result<(Option<u64>, Choice), Malformed> {
-    let (mut index, mut choice) = (None, Choice::default());
+fn read_choice(cursor: &mut Cursor<'_>, event: &mut Event, usages: &mut Usages, place: u64) -> Result<(), Malformed> {
     if !enter(cursor)? {
-        return Ok((index, choice));
+        return Ok(());
     }
-    let mut first = true;
+    let (mut first, mut index, mut finished) = (true, None, false);
     while let Some(key) = cursor.key(&mut first)? {
         match &*key.name() {
             b"index" => index = count(cursor)?,
-            b"delta" | b"message" => choice.content |= read_delta(cursor)?,
-            b"text" => choice.content |= truthy(cursor)?,
-            b"finish_reason" => choice.finished = !word(cursor)?.is_empty(),
-            b"usage" => choice.usage = Reported::read(cursor, Dialect::OpenAiChat)?,
+            b"delta" | b"message" => event.reading.content |= read_delta(cursor)?,
+            b"text" => event.reading.content |= truthy(cursor)?,
+            b"finish_reason" => finished = !word(cursor)?.is_empty(),
+            b"usage" => usages.choice = Reported::read(cursor, Dialect::OpenAiChat)?.or(usages.choice),
             _ => {
                 cursor.skip()?;
             }
         }
     }
-    Ok((index, choice))
+    event.choices.see(index.unwrap_or(place), finished);
+    event.reading.finish |= finished;
+    Ok(())
 }
 
 /// Whether anything generated is in it. Servers keep inventing names for it, so it is told by what it is not.

@@ -27,8 +27,7 @@ struct Message {
 }
 
 /// Reads an event, or a whole answer: its members are those of `message-end.delta`, and the `message`.
-pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
-    let mut event = Event::default();
+pub(super) fn read(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {
     let mut kind = Cow::Borrowed(&b""[..]);
     let (mut delta, mut error) = (Delta::default(), false);
     cursor.object()?;
@@ -36,7 +35,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
     while let Some(key) = cursor.key(&mut first)? {
         match &*key.name() {
             b"type" => kind = word(cursor)?,
-            b"delta" => delta = read_delta(cursor, &mut event)?,
+            b"delta" => delta = read_delta(cursor, event)?,
             b"usage" => event.usage = Reported::read(cursor, Dialect::Cohere)?,
             b"message" => {
                 event.answer = cursor.peek() == Kind::Object;
@@ -69,7 +68,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
         _ => {}
     }
     reading.error = (error || delta.error).then_some(InBandError::Visible);
-    Ok(event)
+    Ok(())
 }
 
 fn read_delta(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<Delta, Malformed> {

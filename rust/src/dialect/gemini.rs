@@ -10,8 +10,7 @@ use super::value::{count, enter, string_span, truthy, word};
 use super::{Dialect, Event, InBandError, Reported};
 
 /// Reads a chunk, or a whole answer: both have the same members.
-pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
-    let mut event = Event::default();
+pub(super) fn read(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {
     let mut known = false;
     cursor.object()?;
     let mut first = true;
@@ -19,7 +18,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
         match &*key.name() {
             b"candidates" => {
                 known = true;
-                read_candidates(cursor, &mut event)?;
+                read_candidates(cursor, event)?;
             }
             b"usageMetadata" => {
                 known = true;
@@ -27,7 +26,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
             }
             b"promptFeedback" => {
                 known = true;
-                read_prompt_feedback(cursor, &mut event)?;
+                read_prompt_feedback(cursor, event)?;
             }
             b"modelVersion" => event.reading.model = string_span(cursor)?,
             b"error" if truthy(cursor)? => event.reading.error = Some(InBandError::Visible),
@@ -39,7 +38,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Event, Malformed> {
     }
     let reading = &mut event.reading;
     reading.commits = reading.content || reading.finish || !known;
-    Ok(event)
+    Ok(())
 }
 
 fn read_candidates(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {

@@ -19,6 +19,9 @@ mod responses;
 mod usage;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use crate::json::scan::{Cursor, Kind, Malformed};
@@ -246,8 +249,9 @@ impl Reader {
         if data.iter().all(u8::is_ascii_whitespace) {
             return Reading::default();
         }
-        match read_event(self.dialect, fields.name, data) {
-            Ok(event) => self.count(event),
+        let mut event = Event::default();
+        match read_event(self.dialect, fields.name, data, &mut event) {
+            Ok(()) => self.count(event),
             Err(Malformed { .. }) => Reading { commits: true, malformed: true, ..Reading::default() },
         }
     }
@@ -281,9 +285,10 @@ pub fn read_body(dialect: Dialect, body: &[u8]) -> BodyReading {
         return BodyReading::default();
     }
     let start = if body.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    let Ok(event) = walk(dialect, b"", Cursor::at(body, start)) else {
+    let mut event = Event::default();
+    if walk(dialect, b"", Cursor::at(body, start), &mut event).is_err() {
         return BodyReading { malformed: true, ..BodyReading::default() };
-    };
+    }
     let mut tally = Tally::new(dialect, 1);
     if let Some(usage) = event.usage {
         tally.add(usage, false);
@@ -297,25 +302,24 @@ pub fn read_body(dialect: Dialect, body: &[u8]) -> BodyReading {
     }
 }
 
-fn read_event(dialect: Dialect, name: &[u8], data: &[u8]) -> Result<Event, Malformed> {
+fn read_event(dialect: Dialect, name: &[u8], data: &[u8], event: &mut Event) -> Result<(), Malformed> {
     const DEEPEST: usize = 1024;
     let mut cursor = Cursor::new(data);
     if cursor.peek() == Kind::Object {
-        return walk(dialect, name, cursor);
+        return walk(dialect, name, cursor, event);
     }
-    validate(data, DEEPEST)?;
-    Ok(Event { reading: Reading { commits: true, ..Reading::default() }, ..Event::default() })
+    event.reading.commits = true;
+    validate(data, DEEPEST)
 }
 
-fn walk(dialect: Dialect, name: &[u8], mut cursor: Cursor<'_>) -> Result<Event, Malformed> {
-    let event = match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiCompletions => chat::read(&mut cursor, name)?,
-        Dialect::OpenAiResponses => responses::read(&mut cursor, name)?,
-        Dialect::AnthropicMessages => anthropic::read(&mut cursor, name)?,
-        Dialect::Gemini => gemini::read(&mut cursor)?,
-        Dialect::Cohere => cohere::read(&mut cursor)?,
-        Dialect::Unknown => Event::default(),
-    };
-    cursor.end()?;
-    Ok(event)
+fn walk(dialect: Dialect, name: &[u8], mut cursor: Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions => chat::read(&mut cursor, name, event)?,
+        Dialect::OpenAiResponses => responses::read(&mut cursor, name, event)?,
+        Dialect::AnthropicMessages => anthropic::read(&mut cursor, name, event)?,
+        Dialect::Gemini => gemini::read(&mut cursor, event)?,
+        Dialect::Cohere => cohere::read(&mut cursor, event)?,
+        Dialect::Unknown => {}
+    }
+    cursor.end()
 }

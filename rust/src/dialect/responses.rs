@@ -12,8 +12,7 @@ use super::value::{enter, filled, filled_beside, string_span, truthy, word};
 use super::{Dialect, Event, InBandError, Reported};
 
 /// Reads an event, or a whole response: its members are those of `response.completed.response`.
-pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malformed> {
-    let mut event = Event::default();
+pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> Result<(), Malformed> {
     let mut kind = Cow::Borrowed(&b""[..]);
     let (mut error, mut delta, mut vessel, mut part) = (false, false, false, false);
     cursor.object()?;
@@ -22,11 +21,11 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malfor
         match &*key.name() {
             b"type" => kind = word(cursor)?,
             b"delta" => delta = filled(cursor)?,
-            b"response" => read_response(cursor, &mut event)?,
+            b"response" => read_response(cursor, event)?,
             b"item" => vessel = read_is_vessel(cursor)?,
             b"part" => part = filled_beside(cursor, b"type")?,
             b"error" => error = truthy(cursor)?,
-            member => read_member(cursor, member, &mut event)?,
+            member => read_member(cursor, member, event)?,
         }
     }
     let reading = &mut event.reading;
@@ -64,7 +63,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Event, Malfor
         (false, true) => Some(InBandError::Invisible),
         (false, false) => None,
     };
-    Ok(event)
+    Ok(())
 }
 
 fn read_response(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {

@@ -116,9 +116,11 @@ impl Tally {
             self.choices = self.choices.with_choice(&usage);
             self.counted = self.counted.saturating_add(1);
         }
+        let overwrites = self.dialect == Dialect::AnthropicMessages;
         match &mut self.last {
-            Some(last) if usage.is_zero() && !last.is_zero() => {}
-            Some(last) if self.dialect == Dialect::AnthropicMessages => last.overwrite(usage),
+            // A refusal takes the output alone back to zero.
+            Some(last) if usage.is_zero() && !last.is_zero() && !(overwrites && usage.input.is_none()) => {}
+            Some(last) if overwrites => last.overwrite(usage),
             last => *last = Some(usage),
         }
     }

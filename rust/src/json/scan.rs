@@ -8,6 +8,10 @@
 //! Nothing recurses: nesting is a counter, so depth costs no call stack.
 //! Every method is linear in the bytes it passes over.
 
+// Results of three or four words go through memory, and its wait costs more than the call: inlined, a chat chunk takes
+// 30 % fewer instructions (callgrind: 5,084 to 3,507 for 225 bytes).
+#![allow(clippy::inline_always)]
+
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -63,6 +67,17 @@ impl<'a> Key<'a> {
     }
 }
 
+/// The bytes that end a number, `true`, `false`, `null` or what stands in their place.
+static ENDS_SCALAR: [bool; 256] = {
+    let (mut ends, bytes) = ([false; 256], b",}]:\"{[ \t\n\r");
+    let mut i = 0;
+    while i < bytes.len() {
+        ends[bytes[i] as usize] = true;
+        i += 1;
+    }
+    ends
+};
+
 /// A position in JSON text; values are passed over or entered, in one direction.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
@@ -92,7 +107,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What the next value is; moves past white space only.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&mut self) -> Kind {
         self.white();
         match self.text.get(self.pos) {
@@ -120,15 +135,20 @@ impl<'a> Cursor<'a> {
 
     /// Moves to the next member's value and returns its name; `None` once the object is closed.
     /// `first` starts as true and belongs to this one object. The value must be passed or entered before the next call.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self, first: &mut bool) -> Result<Option<Key<'a>>, Malformed> {
         self.white();
-        if self.eat(b'}') {
-            return Ok(None);
-        }
-        if !*first {
-            self.expect(b',', "a comma or } is expected after a member")?;
-            self.white();
+        match self.text.get(self.pos) {
+            Some(b'}') => {
+                self.pos += 1;
+                return Ok(None);
+            }
+            Some(b',') if !*first => {
+                self.pos += 1;
+                self.white();
+            }
+            _ if !*first => return Err(self.malformed("a comma or } is expected after a member")),
+            _ => {}
         }
         *first = false;
         let at = self.pos;
@@ -138,7 +158,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves to the next element; false once the array is closed. `first` as in [`Cursor::key`].
-    #[inline]
+    #[inline(always)]
     pub fn element(&mut self, first: &mut bool) -> Result<bool, Malformed> {
         self.white();
         if self.eat(b']') {
@@ -152,7 +172,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over one value of any kind and returns where it stands.
-    #[inline]
+    #[inline(always)]
     pub fn skip(&mut self) -> Result<Range<usize>, Malformed> {
         let kind = self.peek();
         let start = self.pos;
@@ -177,7 +197,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over a string and returns the span between its quotes and whether it holds escapes.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Result<(Range<usize>, bool), Malformed> {
         self.white();
         if !self.eat(b'"') {
@@ -186,7 +206,7 @@ impl<'a> Cursor<'a> {
         let start = self.pos;
         let mut escaped = false;
         loop {
-            match memchr::memchr2(b'"', b'\\', &self.text[self.pos..]) {
+            match quote_or_backslash(&self.text[self.pos..]) {
                 Some(i) if self.text[self.pos + i] == b'"' => {
                     let end = self.pos + i;
                     self.pos = end + 1;
@@ -226,8 +246,11 @@ impl<'a> Cursor<'a> {
 
     fn scalar(&mut self) -> Result<(), Malformed> {
         let start = self.pos;
-        while let Some(byte) = self.text.get(self.pos) {
-            if matches!(byte, b',' | b'}' | b']' | b':' | b'"' | b'{' | b'[' | b' ' | b'\t' | b'\n' | b'\r') {
+        if self.text[start..].starts_with(b"null") {
+            self.pos += 4;
+        }
+        while let Some(&byte) = self.text.get(self.pos) {
+            if ENDS_SCALAR[usize::from(byte)] {
                 break;
             }
             self.pos += 1;
@@ -238,21 +261,24 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn white(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.text.get(self.pos) {
+        while let Some(&byte) = self.text.get(self.pos) {
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return;
+            }
             self.pos += 1;
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn eat(&mut self, byte: u8) -> bool {
         let hit = self.text.get(self.pos) == Some(&byte);
         self.pos += usize::from(hit);
         hit
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Malformed> {
         self.white();
         if self.eat(byte) {
@@ -266,6 +292,31 @@ impl<'a> Cursor<'a> {
     fn malformed(&self, what: &'static str) -> Malformed {
         Malformed { at: self.pos, what }
     }
+}
+
+/// Where the first quote or backslash stands. Most strings are short: calling memchr for each costs more than looking
+/// at their first 32 bytes eight at a time.
+#[inline(always)]
+fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x8080_8080_8080_8080;
+    let mut rest = text;
+    while let Some((bytes, behind)) = rest.split_first_chunk::<8>() {
+        let at = text.len() - rest.len();
+        if at == 32 {
+            break;
+        }
+        let word = u64::from_le_bytes(*bytes);
+        let (quote, slash) = (word ^ (EACH * 0x22), word ^ (EACH * 0x5C));
+        // The lowest top bit left marks the first byte that is zero in either.
+        let zeros = ((quote.wrapping_sub(EACH) & !quote) | (slash.wrapping_sub(EACH) & !slash)) & TOP;
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        rest = behind;
+    }
+    let passed = text.len() - rest.len();
+    memchr::memchr2(b'"', b'\\', rest).map(|i| passed + i)
 }
 
 /// A count as providers write them: digits, or an integral decimal such as `12.0`; at most 2^53-1, where larger ones

@@ -62,6 +62,22 @@ fn a_value_is_passed_over_whatever_it_holds() {
 }
 
 #[test]
+fn a_strings_end_is_found_at_every_distance_whatever_stands_before_it() {
+    // Neighbours of the quote (22) and the backslash (5C), also with the top bit set, and what a borrow runs into.
+    for filler in [b'a', 0x21, 0x23, 0x5B, 0x5D, 0xA2, 0xDC, 0x00, 0x01, 0x80, 0xFF] {
+        for wanted in [b'"', b'\\'] {
+            for distance in 0..80 {
+                let mut text = vec![filler; distance];
+                assert_eq!(None, quote_or_backslash(&text), "{distance} of {filler:#x}");
+                text.push(wanted);
+                text.extend([filler, b'"', filler, b'\\', 0x23, 0x5D, filler, filler, filler, filler]);
+                assert_eq!(Some(distance), quote_or_backslash(&text), "{distance} of {filler:#x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn members_are_walked_in_order() {
     let text = br#" { "a" : 1 , "\u0062" : [ 2 , {"c":3} ] , "" : "" } "#;
     let (mut cursor, mut first, mut seen) = (Cursor::new(text), true, Vec::new());
