@@ -5,17 +5,24 @@
 
 #![allow(clippy::unnecessary_wraps)] // the cases stand in one table, so they have one type
 
+use sluicegate::connection::{Actions, Connection, Resolution};
 use sluicegate::dialect::{read_body, Dialect, Reader};
 use sluicegate::http1::{request_head, Limits, Parser, Piece};
 use sluicegate::json::splice::Segment;
 use sluicegate::metrics::{Bank, Family, Kind, Scale};
+use sluicegate::plan::{self, Plan};
+use sluicegate::relay::{Relay, Step};
 use sluicegate::request;
 use sluicegate::sse::{Fields, Splitter};
+use sluicegate::upload::Upload;
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Events of a stream: enough that what is paid once does not show.
 const EVENTS: usize = 200;
+/// A request's body where only its answer matters.
+const REQUEST: &[u8] = b"{}";
 /// Nesting that a request may have, as the gateway sets it.
 const DEPTH: usize = 128;
 
@@ -35,6 +42,10 @@ const CASES: &[(&str, Prepare)] = &[
     ("http1: request head", head_out),
     ("request: read and splice 1 KB", || read_and_splice(1_000)),
     ("request: read and splice 1 MB", || read_and_splice(1_000_000)),
+    ("relay: chat events, one a read", || relay_events(1, None)),
+    ("relay: chat events, 40 a read", || relay_events(40, None)),
+    ("relay: chat events, model replaced", || relay_events(1, Some(&b"\"fast\""[..]))),
+    ("connection: a streamed exchange", streamed_exchange),
     ("metrics: count one event", count_event),
     ("metrics: render 500 series", render),
 ];
@@ -134,12 +145,7 @@ fn split(read: usize) -> Option<Work> {
 }
 
 fn read_events(dialect: Dialect, stream: &[u8]) -> Option<Work> {
-    let mut events = Vec::new();
-    let mut splitter = Splitter::new();
-    let mut blocks = splitter.feed(stream);
-    while let Some(block) = blocks.next() {
-        events.push(block.raw.to_vec());
-    }
+    let events = events_of(stream);
     Some(Box::new(move || {
         let mut reader = Reader::new(dialect, 1);
         let mut content = 0;
@@ -218,6 +224,82 @@ fn read_and_splice(size: usize) -> Option<Work> {
             }
         }
         (ask.stream && !out.is_empty()).then_some(())
+    }))
+}
+
+/// The default profile's plan, with the caps as the gateway sets them.
+fn plan(model: Option<&[u8]>) -> Arc<Plan> {
+    let (event, held, answer) = (16 << 20, 256 << 10, 64 << 20);
+    Arc::new(Plan {
+        dialect: Dialect::OpenAiChat,
+        stream: true,
+        model: model.map(Box::from),
+        strip_usage: true,
+        fill_choices: false,
+        tidy: true,
+        ensure_done: true,
+        insert: None,
+        done: Box::from(&b"data: [DONE]\n\n"[..]),
+        errors: Vec::new(),
+        limits: plan::Limits { head: 32 << 10, event, held, error_body: 64 << 10, answer },
+        times: plan::Times { first_content: 600_000_000, idle: 300_000_000, done_grace: 5_000_000 },
+        gaps: None,
+    })
+}
+
+fn events_of(stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut events = Vec::new();
+    let mut splitter = Splitter::new();
+    let mut blocks = splitter.feed(stream);
+    while let Some(block) = blocks.next() {
+        events.push(block.raw.to_vec());
+    }
+    events
+}
+
+fn relay_events(per_read: usize, model: Option<&'static [u8]>) -> Option<Work> {
+    let reads: Vec<Vec<u8>> = events_of(&chat_stream()).chunks(per_read).map(<[_]>::concat).collect();
+    let plan = plan(model);
+    let mut out = Vec::with_capacity(256 * 1024);
+    Some(Box::new(move || {
+        let mut relay = Relay::new(Arc::clone(&plan), 1, 0);
+        for (now, read) in (1..).zip(&reads) {
+            out.clear();
+            if relay.feed(now, read, &mut out) == Step::Commit {
+                relay.open(now, true, &mut out);
+            }
+        }
+        relay.account().complete.then_some(())
+    }))
+}
+
+fn streamed_exchange() -> Option<Work> {
+    let head = &b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"[..];
+    let mut reads = vec![head.to_vec()];
+    for event in events_of(&chat_stream()) {
+        reads.push([format!("{:x}\r\n", event.len()).as_bytes(), &event, b"\r\n"].concat());
+    }
+    reads.push(b"0\r\n\r\n".to_vec());
+    let plan = plan(None);
+    let mut connection = Connection::new(None);
+    let mut actions = Actions::default();
+    connection.opened(&mut actions);
+    Some(Box::new(move || {
+        actions.clear();
+        let body = 0..REQUEST.len();
+        let upload = Upload::new(b"POST / HTTP/1.1\r\n\r\n".to_vec(), Box::new(REQUEST), vec![Segment::Text(body)]);
+        connection.begin(0, upload, Arc::clone(&plan), 1, u64::MAX, &mut actions);
+        while std::mem::take(&mut actions.more) {
+            connection.pump(&mut actions);
+        }
+        for (now, read) in (1..).zip(&reads) {
+            actions.clear();
+            connection.received(now, read, &mut actions);
+            if matches!(actions.resolve, Some(Resolution::Head(_))) {
+                connection.open(now, true, &mut actions);
+            }
+        }
+        connection.is_idle().then_some(())
     }))
 }
 
