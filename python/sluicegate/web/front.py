@@ -83,7 +83,7 @@ class Front:
     async def answer(self, request: BaseRequest) -> StreamResponse:
         """Serve one request. Raises nothing but CancelledError: the client left."""
         response = await self._answer(request)
-        if self.leaving:
+        if self.leaving or "Upgrade" in request.headers:  # aiohttp loses what stood behind an upgrade
             response.force_close()
         return response
 
