@@ -1,6 +1,6 @@
-//! A response cut differently is the same response.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+#[path = "../checks/http1.rs"]
+mod checks;
 
-fuzz_target!(|input: &[u8]| sluicegate::http1::seen::agree_however_cut(input));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::check(data));

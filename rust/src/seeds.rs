@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+#[path = "../../fuzz/checks/http1.rs"]
+pub(crate) mod http1;
 #[path = "../../fuzz/checks/json.rs"]
 mod json;
 #[path = "../../fuzz/checks/request.rs"]
@@ -19,6 +21,11 @@ fn run(name: &str, check: fn(&[u8])) {
         println!("{}", seed.display());
         check(&std::fs::read(&seed).expect("a seed"));
     }
+}
+
+#[test]
+fn http1_seeds() {
+    run("http1", http1::check);
 }
 
 #[test]

@@ -10,8 +10,6 @@
 mod body;
 mod head;
 mod request;
-#[cfg(any(test, fuzzing))]
-pub mod seen;
 
 #[cfg(test)]
 mod tests;

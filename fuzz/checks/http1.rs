@@ -1,7 +1,6 @@
-//! All that a response gives to whoever reads it, so that readings of differently cut input can be compared.
-//! Tests and the fuzzer use it; a build does not contain it.
+//! A response is read alike however it is cut, and its body is as long as its head says.
 
-use super::{BodyKind, End, Head, Limits, Parser, Piece, Protocol};
+use sluicegate::http1::{BodyKind, End, Head, Limits, Parser, Piece, Protocol};
 
 /// What one reading gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +64,8 @@ pub fn read<'a>(mut parser: Parser, parts: impl IntoIterator<Item = &'a [u8]>, p
     Seen { head, body, ending }
 }
 
-/// What must hold for any input: it is read alike however it is cut, and the body is as long as its head says.
-/// The first two bytes choose the cuts and the options, the rest is the response.
-pub fn agree_however_cut(input: &[u8]) {
+/// The input's first two bytes choose the cuts and the options; the rest is the response.
+pub fn check(input: &[u8]) {
     let [cuts, options, response @ ..] = input else { return };
     let limits = if options & 1 == 0 { Limits::default() } else { Limits { head: 64, headers: 3 } };
     let new = || if options & 2 == 0 { Parser::new(limits) } else { Parser::answering_head(limits) };
