@@ -139,8 +139,10 @@ fn recorded_streams_hold_the_events_the_index_counts() {
     for recorded in corpus.streams() {
         let stream = recorded.read();
         let unterminated = recorded.record["tail_unterminated"] == true;
-        let data = read([stream.as_slice()]).dispatched.len() + usize::from(unterminated);
-        assert_eq!(recorded.record["data_events"], data, "{}", recorded.id);
+        let dispatched = read([stream.as_slice()]).dispatched;
+        assert_eq!(recorded.record["data_events"], dispatched.len() + usize::from(unterminated), "{}", recorded.id);
+        let done = dispatched.iter().filter(|event| event["data"] == "[DONE]").count();
+        assert_eq!(recorded.done_sentinel, done as u64, "{}", recorded.id);
         assert_eq!(recorded.line_ending == "crlf", first_event_ends_in_crlf(&stream), "{}", recorded.id);
     }
 }
