@@ -32,6 +32,8 @@ pub struct Stream {
     pub finish: Vec<String>,
     /// How many `[DONE]` events.
     pub done_sentinel: u64,
+    /// The usage object as the provider sent it, or null.
+    pub usage_raw: Value,
     /// The usage in our names, before folding, or null.
     pub usage: Value,
     /// The index's whole line, for what has no field here.
@@ -155,6 +157,7 @@ impl Corpus {
             tags: list(&record["tags"]),
             finish: list(&record["finish"]),
             done_sentinel: record["done_sentinel"].as_u64().expect("a count"),
+            usage_raw: record["usage_raw"].clone(),
             usage: record["usage"].clone(),
             file: self.root.join(text(&record["file"])),
             dialect,
