@@ -28,13 +28,12 @@ from sluicegate.errors import (
 )
 from sluicegate.telemetry.metrics import CONTENT_TYPE
 from sluicegate.web import head
-from sluicegate.web.message import respond
 from sluicegate.web.profiles import DEFAULT_DIALECT
+from sluicegate.web.whole import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp import web
     from aiohttp.web import BaseRequest, StreamResponse
 
 log = logging.getLogger("sluicegate.web")
@@ -81,31 +80,31 @@ class Admin:
             log.error("an admin request failed: %s", where(error))  # noqa: TRY400  # its words may quote content
             return self.refuse(request, Internal())
 
-    def refuse(self, request: BaseRequest | None, error: RequestFailed) -> web.Response:
+    def refuse(self, request: BaseRequest | None, error: RequestFailed) -> Whole:
         """Write an error as JSON."""
         close = error.close or request is None or not request.content.is_eof()
         body = error_body(DEFAULT_DIALECT, error, "")
-        return respond("", error.status, [*error.headers.items()], body, close=close)
+        return Whole("", error.status, [*error.headers.items()], body, close=close)
 
     async def _serve(self, request: BaseRequest) -> StreamResponse:
         path = head.path_of(request)
         if path in _LIVE:
             self._only_get(request)
-            return respond("", 200, _TEXT, b"ok\n")
+            return Whole("", 200, _TEXT, b"ok\n")
         if path in _READY:
             self._only_get(request)
             if not self._ready():
                 raise Draining("gateway_draining", "The gateway is shutting down.")
-            return respond("", 200, _TEXT, b"ok\n")
+            return Whole("", 200, _TEXT, b"ok\n")
         self._admit(request)
         if path == "/metrics":
             self._only_get(request)
             text = await asyncio.to_thread(self._exposition)
-            return respond("", 200, (("Content-Type", CONTENT_TYPE),), text)
+            return Whole("", 200, (("Content-Type", CONTENT_TYPE),), text)
         if path == "/admin/requests":
             self._only_get(request)
             rows = await asyncio.to_thread(self._rows)
-            return respond("", 200, (), b'{"object":"list","data":' + rows + b"}")
+            return Whole("", 200, (), b'{"object":"list","data":' + rows + b"}")
         raise NotFound("unknown_path", "There is nothing at this path.")
 
     def _only_get(self, request: BaseRequest) -> None:

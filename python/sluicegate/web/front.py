@@ -11,16 +11,16 @@ from sluicegate.dialects.speech import error_body, error_headers
 from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
 from sluicegate.exchange import Exchange
 from sluicegate.web import head
-from sluicegate.web.message import Message, credentials, respond
+from sluicegate.web.message import Message, credentials
 from sluicegate.web.models import model_list, one_model
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.routes import ModelList, OneModel, Relay, Schema, error_dialect
 from sluicegate.web.schema import chat_completion_schema
+from sluicegate.web.whole import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp import web
     from aiohttp.web import BaseRequest, StreamResponse
 
     from sluicegate.web.message import Bounds
@@ -103,11 +103,11 @@ class Front:
             log.error("request %s failed: %s", request_id, where(error))  # noqa: TRY400  # its words may quote content
             return self.refuse(request, Internal(), request_id)
 
-    def refuse(self, request: BaseRequest | None, error: RequestFailed, request_id: str = "") -> web.Response:
+    def refuse(self, request: BaseRequest | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Write an error in the shape of the request's dialect; without a request, in the default one."""
         dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(head.path_of(request))
         request_id = request_id or head.new_request_id()
-        return respond(
+        return Whole(
             request_id,
             error.status,
             [*error.headers.items(), *error_headers(dialect, request_id)],
@@ -149,12 +149,12 @@ class Front:
             response = message.settle()
         return response if response is not None else self.refuse(request, Internal(), request_id)
 
-    def _ours(self, request: BaseRequest, route: ModelList | OneModel | Schema, request_id: str) -> web.Response:
+    def _ours(self, request: BaseRequest, route: ModelList | OneModel | Schema, request_id: str) -> Whole:
         if isinstance(route, Schema):
             body = chat_completion_schema(route.address)
         else:
             body = self._models(route, *credentials(request))
-        return respond(request_id, 200, (), body, close=not request.content.is_eof())
+        return Whole(request_id, 200, (), body, close=not request.content.is_eof())
 
     def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:
         if isinstance(route, ModelList):

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-import socket
-import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -21,18 +19,16 @@ from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsuppo
 from sluicegate.exchange import Sink
 from sluicegate.web import head
 from sluicegate.web.profiles import FORWARDED
+from sluicegate.web.whole import SERVER, Whole, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp.web import BaseRequest
 
-SERVER = "sluicegate"
-
 #: The transport's marks in bytes: above the first the core pauses the upstream, below the second it goes on.
 _HIGH_WATER = 65536
 _LOW_WATER = 16384
-_RST_ON_CLOSE = struct.pack("ii", 1, 0)
 _EVENT_STREAM = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-cache, no-transform"),
@@ -51,21 +47,6 @@ class Bounds:
     body_time: float
     write_time: float
     json_only: bool
-
-
-def respond(
-    request_id: str, status: int, headers: Sequence[tuple[str, str]], body: bytes, *, close: bool = False
-) -> web.Response:
-    """Build a whole answer; JSON unless ``headers`` say otherwise."""
-    fields = CIMultiDict(headers)
-    fields.setdefault("Content-Type", "application/json")
-    fields["Server"] = SERVER
-    if request_id:
-        fields["X-Request-Id"] = request_id
-    response = web.Response(status=status, headers=fields, body=body)
-    if close:
-        response.force_close()
-    return response
 
 
 def credentials(request: BaseRequest) -> tuple[Sequence[str], Sequence[str]]:
@@ -143,7 +124,14 @@ class Message:
     def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Make this the whole answer. Only while unopened. The connection closes if the request was not read whole."""
         unread = not self._request.content.is_eof()
-        self.response = respond(self._request_id, status, self._complete(headers), body, close=unread)
+        self.response = Whole(
+            self._request_id,
+            status,
+            self._complete(headers),
+            body,
+            close=unread,
+            write_time=self._bounds.write_time,
+        )
         self._ended = True
 
     async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
@@ -199,13 +187,7 @@ class Message:
     def abort(self) -> None:
         """Drop the client's connection without ending the message: RST, since its buffer is full anyway."""
         self._ended = True
-        transport = self._request.transport
-        if transport is None:
-            return
-        handle = transport.get_extra_info("socket")
-        if handle is not None:
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
-        transport.abort()
+        reset(self._request.transport)
 
     def settle(self) -> web.StreamResponse | None:
         """Give what the handler must return; None if nobody answered. A stream left open is aborted, never ended.

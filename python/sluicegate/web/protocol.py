@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from sluicegate.web.whole import Whole
+
     Answer = Callable[["BaseRequest"], Awaitable["StreamResponse"]]
-    Refuse = Callable[["BaseRequest | None", RequestFailed], "web.Response"]
+    Refuse = Callable[["BaseRequest | None", RequestFailed], "Whole"]
 
 log = logging.getLogger("sluicegate.web")
 
@@ -236,12 +238,9 @@ class Connection(RequestHandler):
 
     def _refuse_head(self, error: RequestFailed) -> None:
         """Answer a head that never became a request. Nothing else writes: the handler waits for that head."""
-        response = self._edge.refuse(None, error)
-        body = response.body if isinstance(response.body, bytes) else b""
-        lines = [f"HTTP/1.1 {response.status} {response.reason}", f"Content-Length: {len(body)}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in response.headers.items() if name.lower() != "content-length"]
+        head, body = self._edge.refuse(None, error).render("1.1", keep_alive=False)
         if self.transport is not None:
-            self.transport.write("\r\n".join([*lines, "", ""]).encode("ascii") + body)
+            self.transport.write(head + body)
         self.force_close()
 
     def _unreadable(self, exc: BaseException) -> RequestFailed:
