@@ -20,11 +20,13 @@
     │   ├── Draining                   503  gateway_draining
     │   └── Internal                   500  internal_error
     └── UpstreamFault                  the target's doing; the next target may be tried
-        ├── Unreachable                502  upstream_name_not_found, upstream_refused, upstream_tls, upstream_unreachable
+        ├── Unreachable                502  upstream_name_not_found, upstream_refused, upstream_tls,
+        │                                   upstream_unreachable
         ├── TimedOut                   504  upstream_connect_timeout, upstream_timeout, total_timeout
         ├── Lost                       502  upstream_lost, upstream_protocol, upstream_truncated
         ├── Unfit                      502  upstream_encoded, upstream_redirect, upstream_not_stream,
-        │                                   upstream_not_json, upstream_empty, upstream_too_large, upstream_ended_without_content
+        │                                   upstream_not_json, upstream_empty, upstream_too_large,
+        │                                   upstream_ended_without_content
         ├── CredentialRefused          502  upstream_auth (its 401 or 403: the caller's key is fine)
         ├── QuotaExhausted             503  upstream_quota
         ├── RateLimited                429  upstream_rate_limited

@@ -99,6 +99,9 @@ impl Connection {
         actions.plain = plain;
         if let Err(error) = result {
             self.tls_failed(now, error, actions);
+        } else if self.tls.as_ref().is_some_and(Tls::closed_properly) && self.state != State::Closed {
+            // A close_notify ends the upstream's side, whether the socket's end follows or not.
+            self.eof(now, actions);
         }
         // A handshake's end or a KeyUpdate can have made room for request bytes.
         if self.upload.is_some() && self.writable {

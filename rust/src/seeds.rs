@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+#[path = "../../fuzz/checks/connection.rs"]
+mod connection;
 #[path = "../../fuzz/checks/http1.rs"]
 pub(crate) mod http1;
 #[path = "../../fuzz/checks/json.rs"]
@@ -21,6 +23,11 @@ fn run(name: &str, check: fn(&[u8])) {
         println!("{}", seed.display());
         check(&std::fs::read(&seed).expect("a seed"));
     }
+}
+
+#[test]
+fn connection_seeds() {
+    run("connection", connection::check);
 }
 
 #[test]

@@ -162,6 +162,10 @@ impl Story {
         }
         if reading.terminal && !self.plan.done.is_empty() {
             self.done = true;
+            if block.raw.ends_with(b"\r\n\r") {
+                // The LF of that CRLF is still under way, and the client's message ends here.
+                out.push(b'\n');
+            }
             self.ended = Some(if self.account.error { End::ErrorInBand } else { End::Completed });
         } else if self.finished_at.is_none() && self.reader.complete() {
             self.finished_at = Some(now);
@@ -216,9 +220,10 @@ impl Story {
         if tail.bytes.is_empty() {
             out.extend_from_slice(tail.ends);
         } else {
-            self.reader.at_eof();
             let raw = [&tail.bytes, tail.ends].concat();
             self.block(now, &Block { raw: &raw, kind: BlockKind::Event, first: tail.first }, true, out);
+            self.reader.at_eof();
+            self.done |= self.reader.terminal();
         }
         if self.ended.is_none() {
             let whole = self.reader.complete() || (clean && self.plan.dialect == Dialect::Unknown);

@@ -44,7 +44,6 @@ fn told(end: End) -> String {
 enum Ending {
     Clean,
     Cut,
-    Open,
 }
 
 /// Relays `input` in `pieces` and gives what the client got, unframed, and the last step that was not `Going`.
@@ -63,10 +62,8 @@ fn relay(plan: &Arc<Plan>, pieces: &[&[u8]], ending: Ending) -> (String, Step) {
         let step = relay.feed(1, piece, &mut out);
         note(&mut relay, step, &mut out);
     }
-    if !matches!(ending, Ending::Open) {
-        let step = relay.eof(2, matches!(ending, Ending::Clean), &mut out);
-        note(&mut relay, step, &mut out);
-    }
+    let step = relay.eof(2, matches!(ending, Ending::Clean), &mut out);
+    note(&mut relay, step, &mut out);
     (String::from_utf8(out).unwrap(), last)
 }
 

@@ -1,0 +1,115 @@
+//! An upstream's bytes, cut differently, give the client the same answer and the connection the same end.
+
+use sluicegate::answer::Verdict;
+use sluicegate::connection::{Actions, Connection, Resolution};
+use sluicegate::dialect::Dialect;
+use sluicegate::plan::{End, Limits, Plan, Times};
+use sluicegate::upload::Upload;
+use std::sync::Arc;
+
+const DIALECTS: [Dialect; 7] = [
+    Dialect::OpenAiChat,
+    Dialect::OpenAiCompletions,
+    Dialect::OpenAiResponses,
+    Dialect::AnthropicMessages,
+    Dialect::Gemini,
+    Dialect::Cohere,
+    Dialect::Unknown,
+];
+
+/// What came of one answer: the first word, the client's bytes, the stream's end, whether the connection lives on.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    verdict: Option<(Verdict, &'static str, Vec<u8>)>,
+    client: Vec<u8>,
+    end: Option<End>,
+    idle: bool,
+}
+
+/// The input is `PLAN SIZES|BYTES`: the first byte chooses the plan, the low four bits of the next ones are lengths of
+/// reads, over and over.
+pub fn check(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let bar = data.iter().position(|&byte| byte == b'|');
+    let (sizes, bytes) = bar.map_or((&[][..], data), |bar| (&data[..bar], &data[bar + 1..]));
+    let plan = plan(choice);
+    let mut pieces = Vec::new();
+    let mut rest = bytes;
+    for size in if sizes.is_empty() { b"1" } else { sizes }.iter().cycle() {
+        let (piece, after) = rest.split_at(usize::from(size & 15).clamp(1, 16).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(answer(&plan, &[bytes]), answer(&plan, &pieces));
+}
+
+fn plan(choice: u8) -> Arc<Plan> {
+    let dialect = DIALECTS[usize::from(choice & 7) % DIALECTS.len()];
+    let chat = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions);
+    let bit = |n: u8| choice >> n & 1 == 1;
+    Arc::new(Plan {
+        dialect,
+        stream: !bit(3),
+        model: bit(4).then(|| b"\"mine\""[..].into()),
+        strip_usage: bit(5),
+        fill_choices: bit(6),
+        tidy: chat,
+        ensure_done: !bit(7),
+        insert: bit(6).then(|| b"\"$schema\":1"[..].into()),
+        done: if chat { b"data: [DONE]\n\n"[..].into() } else { [].into() },
+        errors: End::ALL
+            .into_iter()
+            .map(|end| (end, format!("data: {}\n\n", end.as_str()).into_bytes().into()))
+            .collect(),
+        // Limits that bite would bite elsewhere for other cuts.
+        limits: Limits { head: 1 << 20, event: 1 << 30, held: 1 << 30, error_body: 64, answer: 1 << 30 },
+        times: Times { first_content: 1, idle: 1, done_grace: 1 },
+        gaps: None,
+    })
+}
+
+fn answer(plan: &Arc<Plan>, reads: &[&[u8]]) -> Seen {
+    let (mut connection, mut actions) = (Connection::new(None), Actions::default());
+    let mut seen = Seen { verdict: None, client: Vec::new(), end: None, idle: false };
+    connection.opened(&mut actions);
+    actions.clear();
+    let upload = Upload::new(b"POST / HTTP/1.1\r\n\r\n".to_vec(), Box::new(b"{}"), Vec::new());
+    connection.begin(0, upload, Arc::clone(plan), 1, u64::MAX, &mut actions);
+    for read in reads {
+        actions.clear();
+        connection.received(0, read, &mut actions);
+        take(&mut connection, &mut actions, &mut seen);
+    }
+    seen.idle = connection.is_idle();
+    actions.clear();
+    connection.eof(0, &mut actions);
+    take(&mut connection, &mut actions, &mut seen);
+    seen
+}
+
+fn take(connection: &mut Connection, actions: &mut Actions, seen: &mut Seen) {
+    loop {
+        seen.client.append(&mut actions.client);
+        match actions.resolve.take() {
+            Some(Resolution::Head(head)) => {
+                assert!(seen.verdict.is_none(), "two verdicts");
+                let committed = head.verdict == Verdict::Committed;
+                seen.verdict = Some((head.verdict, head.code, head.body));
+                if committed {
+                    actions.clear();
+                    connection.open(0, false, actions);
+                    continue;
+                }
+            }
+            Some(Resolution::Ended) => {
+                assert!(seen.end.is_none(), "two ends");
+                seen.end = Some(connection.outcome().end);
+            }
+            _ => {}
+        }
+        return;
+    }
+}
