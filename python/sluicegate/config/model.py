@@ -319,7 +319,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         Setting("an upstream's whole (not streamed) answer; then 502 `upstream_too_large`", size(1 << 10), "bytes"),
     ] = 64 << 20
     connections: Annotated[
-        int, Setting("clients' connections; then no more are accepted until one ends", whole(1), "connections")
+        int,
+        Setting(
+            "clients' connections; requests on more are answered 503 `gateway_overloaded`, and far more dropped",
+            whole(1),
+            "connections",
+        ),
     ] = 10_000
     per_upstream: Annotated[
         int, Setting("requests in flight to one upstream; then they queue", whole(1), "requests")
