@@ -64,15 +64,17 @@ SCRAPE_FLOOR_MS, SCRAPE_GOAL_MS, SCRAPE_SERIES = 5.0, 2.0, 500
 
 
 def median(results: Results, scenario: str, proxy: str, figure: Callable[[Figures], float]) -> float | None:
-    rounds = results.figures.get(scenario, {}).get(proxy)
+    """The median of the rounds without a wrong answer: who answers with errors answers cheaply."""
+    rounds = [one for one in results.figures.get(scenario, {}).get(proxy, []) if not one["errors"]]
     return statistics.median(figure(one) for one in rounds) if rounds else None
 
 
 def ratio_to_nginx(results: Results, scenario: str, proxy: str, figure: Callable[[Figures], float]) -> float | None:
     """The median of the ratios within each round: both were measured in the same minute."""
     of = results.figures.get(scenario, {})
-    pairs = list(zip(of.get(proxy, []), of.get("nginx", []), strict=False))
-    return statistics.median(figure(one) / figure(other) for one, other in pairs) if pairs else None
+    pairs = zip(of.get(proxy, []), of.get("nginx", []), strict=False)
+    ratios = [figure(one) / figure(other) for one, other in pairs if not one["errors"] and not other["errors"]]
+    return statistics.median(ratios) if ratios else None
 
 
 def _shown(value: float | None, form: str = "{:.2f}") -> str:
@@ -92,13 +94,17 @@ def _verdict(value: float | None, floor: float | None, goal: float | None) -> st
 
 
 def print_report(results: Results, proxies: Sequence[Proxy], *, strict: bool) -> bool:
-    """Print every table; true if an answer was wrong (or, if strict, a floor was missed)."""
+    """Print every table; true if an answer that was not a rival's was wrong (or, if strict, a floor was missed)."""
     names = [proxy.name for proxy in proxies]
     verdicts = [*_print_bars(results, names), _print_scrape(results)]
     _print_latencies(results, names)
-    wrong = sum(one["errors"] for of in results.figures.values() for rounds in of.values() for one in rounds)
-    print(f"\nwrong answers: {wrong}")
-    return wrong > 0 or (strict and "MISSED" in verdicts)
+    wrong = dict.fromkeys([*names, "direct"], 0)
+    for of in results.figures.values():
+        for name, rounds in of.items():
+            wrong[name] += sum(one["errors"] for one in rounds)
+    print("\nwrong answers: " + ", ".join(f"{name} {count}" for name, count in wrong.items()))
+    ours = wrong["nginx"] + wrong["sluicegate"] + wrong["direct"]
+    return ours > 0 or (strict and "MISSED" in verdicts)
 
 
 def _print_bars(results: Results, names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from bench.servers import BenchError, Cores, Process, Proxy, Upstreams, free_port
+from bench.servers import KEY, BenchError, Cores, Process, Proxy, Upstreams, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class LiteLLM(Rival):
         configuration.write_text(LITELLM.format(plain=self.upstreams.plain))
         port = free_port()
         command = [str(tools / "litellm"), "--config", str(configuration), "--host", "127.0.0.1", "--port", str(port)]
-        quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+        quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MASTER_KEY": KEY}
         self.launch(command, port, quiet)
 
     @override
