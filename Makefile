@@ -39,8 +39,8 @@ check: build  ## formats, lints, types, the stub, who imports whom, instruction 
 	$(BIN)/lint-imports
 	$(BIN)/python bench/instructions.py
 
-bench: build  ## ratios beside nginx; RIVALS=litellm,portkey,smg adds others
-	$(BIN)/python -m bench $(if $(RIVALS),--rivals $(RIVALS))
+bench: build  ## ratios beside nginx; QUICK=1 for a glance; RIVALS=litellm,portkey,smg,NAME=COMMAND@HOST:PORT adds others
+	$(BIN)/python -m bench $(if $(RIVALS),--rivals '$(RIVALS)')
 
 fuzz:  ## SECONDS=600 shared among the fuzz targets
 	command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz

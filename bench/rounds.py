@@ -22,24 +22,28 @@ WARM_UP = 1.5
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `direct`: also without a proxy, to know what a proxy adds."""
+    """One load. `direct`: also without a proxy, to know what a proxy adds. `beside`: another load at the same time."""
 
     name: str
     upstream: str
     load: Load
     seconds: float
     direct: bool = False
+    beside: Load | None = None
 
 
 PACED: Load = {"connections": 200, "events": 200, "gap-us": 20_000, "warm": 2}
 BURST: Load = {"connections": 16, "events": 400, "gap-us": 0, "warm": 1}
+LATENCY: Load = {"rate": 50, "events": 50, "gap-us": 20_000, "warm": 2}
+LARGE_BODIES: Load = {"answer": "json", "pad": 1_000_000, "rate": 20, "warm": 0}
 SCENARIOS = (
     Scenario("paced plain", "plain", PACED, 6),
     Scenario("paced tls", "tls", PACED, 6),
     Scenario("burst plain", "plain", BURST, 3),
     Scenario("burst tls", "tls", BURST, 3),
     Scenario("json plain", "plain", {"answer": "json", "connections": 32, "warm": 1}, 3),
-    Scenario("latency", "plain", {"rate": 100, "events": 50, "gap-us": 20_000, "warm": 2}, 5, direct=True),
+    Scenario("latency", "plain", LATENCY, 5, direct=True),
+    Scenario("latency beside 1 MB", "plain", LATENCY, 5, direct=True, beside=LARGE_BODIES),
 )
 IDLE_LOAD: Load = {"connections": IDLE_STREAMS, "events": 2, "hold": 1, "warm": 0}
 
@@ -61,6 +65,23 @@ class Results:
 
     def run(self, proxy: Proxy, upstream: str, load: Load, seconds: float) -> Figures:
         """Drive a proxy once and give what the load printed."""
+        return self._finish(self._begin(proxy, upstream, load, seconds), seconds)
+
+    def run_scenario(self, proxy: Proxy, scenario: Scenario, seconds: float) -> Figures:
+        """Drive a proxy once as a scenario says; errors of the load beside it count too."""
+        beside = None
+        if scenario.beside is not None:
+            # It lasts longer than the window, which begins after the other's warm-up.
+            beside = self._begin(proxy, scenario.upstream, scenario.beside, seconds + 2)
+        figures = self.run(proxy, scenario.upstream, scenario.load, seconds)
+        if beside is not None:
+            other = self._finish(beside, seconds)
+            figures["errors"] += other["errors"]
+            figures["first_errors"] += other["first_errors"]
+            figures["beside"] = other
+        return figures
+
+    def _begin(self, proxy: Proxy, upstream: str, load: Load, seconds: float) -> subprocess.Popen[str]:
         address, model = proxy.targets[upstream]
         options: Load = {"target": address, "model": model, "key": KEY, "path": proxy.path, "seconds": seconds, **load}
         options["pids"] = ",".join(str(pid) for pid in proxy.pids())
@@ -70,10 +91,17 @@ class Results:
         for header in proxy.headers:
             command += ["--header", header]
         pinned = self.cores.pinned(self.cores.others, command)
-        done = subprocess.run(pinned, capture_output=True, text=True, timeout=seconds + 60, check=False)
-        if done.returncode != 0:
-            raise BenchError(f"the load failed: {done.stderr}")
-        figures: Figures = json.loads(done.stdout)
+        return subprocess.Popen(pinned, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def _finish(child: subprocess.Popen[str], seconds: float) -> Figures:
+        try:
+            printed, complaints = child.communicate(timeout=seconds + 60)
+        finally:
+            child.kill()
+        if child.returncode != 0:
+            raise BenchError(f"the load failed: {complaints}")
+        figures: Figures = json.loads(printed)
         return figures
 
     def keep(self, scenario: str, proxy: Proxy, figures: Figures) -> None:
@@ -96,9 +124,9 @@ def measure_rounds(results: Results, proxies: Sequence[Proxy], rounds: int) -> N
             for proxy in proxies:
                 if scenario.upstream not in proxy.targets or (proxy.name == "direct" and not scenario.direct):
                     continue
-                figures = results.run(proxy, scenario.upstream, scenario.load, seconds)
+                figures = results.run_scenario(proxy, scenario, seconds)
                 results.keep(scenario.name, proxy, figures)
-                print(f"round {number}/{rounds}  {scenario.name:<12} {proxy.name:<12} {glance(figures)}", flush=True)
+                print(f"round {number}/{rounds}  {scenario.name:<20} {proxy.name:<12} {glance(figures)}", flush=True)
                 time.sleep(0.2)
 
 
@@ -118,7 +146,7 @@ def measure_idle(results: Results, proxies: Sequence[Proxy], rounds: int) -> Non
                     figures["errors"] += IDLE_STREAMS - figures["begun"]
                 results.keep(f"idle {kind}", proxy, figures)
                 kilobytes = idle_bytes(figures) / 1024
-                print(f"idle {number}/{rounds}   {kind:<12} {proxy.name:<12} {kilobytes:.1f} KB a stream", flush=True)
+                print(f"idle {number}/{rounds}   {kind:<20} {proxy.name:<12} {kilobytes:.1f} KB a stream", flush=True)
 
 
 def cpu_per_event(figures: Figures) -> float:
