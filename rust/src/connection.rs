@@ -39,6 +39,8 @@ pub struct Connection {
     answer: Option<Answer>,
     upload: Option<Upload>,
     outcome: Option<Outcome>,
+    /// Why it never came up; it may fail before anybody asks.
+    not_ready: Option<(&'static str, &'static str)>,
     head_seen: bool,
     message_over: bool,
     keep_alive: bool,
@@ -58,6 +60,7 @@ impl Connection {
             answer: None,
             upload: None,
             outcome: None,
+            not_ready: None,
             head_seen: false,
             message_over: false,
             keep_alive: false,
@@ -125,8 +128,7 @@ impl Connection {
                 MessageEnd::Nothing => self.fail_untouched(now, actions),
             },
             State::Opening | State::Handshaking => {
-                actions.resolve =
-                    Some(Resolution::NotReady("upstream_tls", "the connection ended inside the handshake"));
+                self.never_ready("upstream_tls", "the connection ended inside the handshake", actions);
             }
             _ => {}
         }
@@ -140,7 +142,7 @@ impl Connection {
             State::Busy => self.fail(now, "upstream_truncated", "the connection was reset", actions),
             State::Opening | State::Handshaking => {
                 let code = if self.tls.is_some() { "upstream_tls" } else { "upstream_unreachable" };
-                actions.resolve = Some(Resolution::NotReady(code, "the connection was reset"));
+                self.never_ready(code, "the connection was reset", actions);
             }
             _ => {}
         }
@@ -280,6 +282,11 @@ impl Connection {
             _ => Resolution::Head(Box::new(Head::without_answer(Verdict::Lost, "internal_error", "a panic"))),
         });
         self.close(actions);
+    }
+
+    /// Why it never came up: the code and what exactly went wrong.
+    pub fn why_not_ready(&self) -> (&'static str, &'static str) {
+        self.not_ready.unwrap_or(("upstream_unreachable", "the connection was closed"))
     }
 
     /// How the last stream ended; how it stands, if it has not.

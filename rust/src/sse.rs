@@ -15,7 +15,7 @@ mod tests;
 
 pub use fields::{missing_line_ends, without_lines, Fields};
 
-const BOM: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// The most memory a splitter keeps, in bytes, once an event that was cut has been given out: most events are shorter,
 /// and thousands of idle streams hold one splitter each.

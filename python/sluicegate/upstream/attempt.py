@@ -103,9 +103,8 @@ class Attempt:
             whole = said.end == "completed" or (said.complete and said.end != "upstream_truncated")
             return _usage(said.reported, said.tokens, "provider" if whole else "partial")
         if self.head is not None:
-            return _usage(
-                self.head.reported, self.head.tokens, "provider" if self.head.verdict == "body" else "partial"
-            )
+            cut = self.head.verdict == "in_band_error"
+            return _usage(self.head.reported, self.head.tokens, "partial" if cut else "provider")
         return NO_USAGE
 
     async def _send(self, connection: Connection, request: bytes, segments: Segments, choices: int) -> Head:

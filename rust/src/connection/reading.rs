@@ -161,10 +161,15 @@ impl Connection {
         self.fail(now, "upstream_protocol", error.as_str(), actions);
     }
 
+    pub(super) fn never_ready(&mut self, code: &'static str, detail: &'static str, actions: &mut Actions) {
+        self.not_ready = Some((code, detail));
+        actions.resolve = Some(Resolution::NotReady(code, detail));
+    }
+
     pub(super) fn tls_failed(&mut self, now: Micros, error: TlsError, actions: &mut Actions) {
         match self.state {
             State::Opening | State::Handshaking => {
-                actions.resolve = Some(Resolution::NotReady("upstream_tls", error.as_str()));
+                self.never_ready("upstream_tls", error.as_str(), actions);
                 self.close(actions);
             }
             State::Busy => self.fail(now, "upstream_protocol", error.as_str(), actions),

@@ -101,14 +101,14 @@ impl Connection {
     /// A future: `None` once TCP and TLS are up, else `(code, detail)`.
     fn ready(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let future = self.wait(py)?;
-        let (idle, closed) = {
+        let (idle, closed, (code, detail)) = {
             let seat = self.seat();
-            (seat.core.is_idle(), seat.core.is_closed())
+            (seat.core.is_idle(), seat.core.is_closed(), seat.core.why_not_ready())
         };
         if idle {
             self.resolve_now(py, Resolution::Ready);
         } else if closed {
-            self.resolve_now(py, Resolution::NotReady("upstream_unreachable", "the connection was closed"));
+            self.resolve_now(py, Resolution::NotReady(code, detail));
         }
         Ok(future)
     }

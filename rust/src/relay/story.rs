@@ -3,7 +3,7 @@
 use super::{Account, Step};
 use crate::dialect::{Dialect, InBandError, Reader, Reading};
 use crate::plan::{End, Micros, Plan};
-use crate::sse::{without_lines, Block, BlockKind, Fields, Splitter};
+use crate::sse::{without_lines, Block, BlockKind, Fields, Splitter, BOM};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -175,7 +175,8 @@ impl Story {
 
     /// Writes an event as the plan wants it: most often as it came.
     fn pass(&self, block: &Block<'_>, fields: &Fields<'_>, reading: &Reading, out: &mut Vec<u8>) {
-        let tidy = self.plan.tidy && (fields.dropped || block.first);
+        let mark = block.first && block.raw.starts_with(BOM);
+        let tidy = self.plan.tidy && (fields.dropped || mark);
         let edits = if self.plan.rewrites() { self.edits(fields, reading) } else { [None, None] };
         if edits == [None, None] {
             if tidy {
@@ -222,9 +223,9 @@ impl Story {
         } else {
             let raw = [&tail.bytes, tail.ends].concat();
             self.block(now, &Block { raw: &raw, kind: BlockKind::Event, first: tail.first }, true, out);
-            self.reader.at_eof();
-            self.done |= self.reader.terminal();
         }
+        self.reader.at_eof();
+        self.done |= self.reader.terminal();
         if self.ended.is_none() {
             let whole = self.reader.complete() || (clean && self.plan.dialect == Dialect::Unknown);
             self.ended = Some(match (self.account.error, whole) {
