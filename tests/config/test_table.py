@@ -12,13 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def written_table() -> str:
-    """The table where people read it: the README, or the page it is kept on."""
-    for page in (ROOT / "README.md", ROOT / "docs" / "settings-table.md"):
-        if page.exists() and (
-            found := re.search(r"^\| setting \|.*?(?=^[^|]|\Z)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-        ):
-            return found[0].rstrip("\n") + "\n"
-    return ""
+    """The table where people read it: the README."""
+    page = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"^\| setting \|.*?(?=^[^|]|\Z)", page, re.MULTILINE | re.DOTALL)
+    return found[0].rstrip("\n") + "\n" if found else ""
 
 
 def test_the_written_table_is_the_codes() -> None:
