@@ -40,7 +40,7 @@ limits: {head: 32KiB, body: 64MiB, event: 16MiB, held: 256KiB, held_total: 512Mi
 on_disconnect: cancel
 """
 ENVIRON = {"OPENAI_API_KEY": "sk-provider", "SLUICEGATE_KEY": "sk-caller-key"}
-SMALL = {
+SMALL: dict[str, Any] = {
     "upstreams": {"local": {"dialect": "openai", "base_url": "http://127.0.0.1:8000/v1"}},
     "models": {"fast": {"targets": [{"upstream": "local", "model": "qwen3-8b"}]}},
 }
@@ -59,7 +59,7 @@ def test_the_designs_example_is_the_defaults(tmp_path: Path) -> None:
     assert Limits() == found.limits
     assert (Address("127.0.0.1", 8080), Address("127.0.0.1", 9090)) == (found.listen, found.admin)
     assert BaseUrl("https", "api.openai.com", 443, "/v1") == found.upstreams["openai"].base_url
-    assert "sk-provider" == found.upstreams["openai"].api_key.reveal()
+    assert Secret("sk-provider") == found.upstreams["openai"].api_key
     assert [30.0, 30.0] == [upstream.pool_idle for upstream in found.upstreams.values()]
     assert (
         "keys[0].requests_per_minute: limits per key are not built yet; this one is not enforced",
@@ -185,6 +185,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
     assert authority.cert_pem.bytes() == found.upstreams["local"].ca_pem
     assert Secret("sk-from-a-file") == found.upstreams["local"].api_key
+    assert found.tls is not None
     assert isinstance(found.tls.context, ssl.SSLContext)
 
 
@@ -211,9 +212,9 @@ def test_the_snapshot_cannot_be_changed(tmp_path: Path) -> None:
     found = loaded(SMALL, tmp_path)
 
     with pytest.raises(AttributeError):
-        found.workers = 2
+        found.workers = 2  # type: ignore[misc]  # that is the point
     with pytest.raises(TypeError):
-        found.models["other"] = found.models["fast"]
+        found.models["other"] = found.models["fast"]  # type: ignore[index]  # that is the point
 
 
 JUNK = st.recursive(

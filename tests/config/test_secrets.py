@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import copy
 import json
 from pathlib import Path
@@ -24,7 +25,7 @@ def test_no_text_shows_it() -> None:
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, copy.deepcopy, json.dumps, msgspec.json.encode, vars])
-def test_nothing_writes_it(write: object) -> None:
+def test_nothing_writes_it(write: Callable[[object], object]) -> None:
     with pytest.raises(TypeError) as refused:
         write(Secret(SECRET))
 

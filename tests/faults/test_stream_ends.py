@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 import json
 import time
@@ -66,7 +67,7 @@ async def test_84_bytes_after_done_are_nobodys_and_the_outcome_stays(scene: Scen
     seen.succeeded()
 
 
-CUT = {
+CUT: dict[str, Callable[..., Script]] = {
     "FIN": faults.cut_stream,
     "RST": partial(faults.cut_stream, reset=True),
     "FIN without a framing": partial(faults.cut_stream, framing="close"),

@@ -108,7 +108,7 @@ async def test_73_an_event_without_end_passes_in_bounded_memory_where_nothing_is
         got = 0
         while got < 128 * MIB:
             got += len(await wire.piece(answer))
-            answer.body.clear()
+            answer.gathered.clear()
             answer.pieces.clear()
         grown = scene.gateway.rss - before
         wire.reset()

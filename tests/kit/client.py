@@ -31,10 +31,15 @@ class Answer:
 
     status: int
     headers: list[tuple[str, str]]
-    body: bytearray = field(default_factory=bytearray)
+    gathered: bytearray = field(default_factory=bytearray, repr=False)
     whole: bool = False
     pieces: list[bytes] = field(default_factory=list)
     """The chunks of a chunked body, in order."""
+
+    @property
+    def body(self) -> bytes:
+        """The body as far as it has been read, without its framing."""
+        return bytes(self.gathered)
 
     def header(self, name: str) -> str | None:
         """The one value of a header, or None; two are an error."""
@@ -53,12 +58,12 @@ class Answer:
         return self.json["error"]
 
     @property
-    def events(self) -> list[bytearray]:
+    def events(self) -> list[bytes]:
         """The blocks of an event stream, blank lines cut off."""
         return [block for block in self.body.replace(b"\r\n", b"\n").split(b"\n\n") if block]
 
     @property
-    def datas(self) -> list[bytearray]:
+    def datas(self) -> list[bytes]:
         """The data of every event that has some (one line each)."""
         lines = (line for block in self.events for line in block.split(b"\n"))
         return [line.removeprefix(b"data:").removeprefix(b" ") for line in lines if line.startswith(b"data:")]
@@ -141,13 +146,13 @@ class Wire:
         if size == 0:
             answer.whole = True
             return b""
-        answer.body += data[:-2]
+        answer.gathered += data[:-2]
         answer.pieces.append(data[:-2])
         return data[:-2]
 
     async def until(self, answer: Answer, text: bytes) -> None:
         """Read chunks until the body holds `text`."""
-        while text not in answer.body:
+        while text not in answer.gathered:
             assert await self.piece(answer), f"the answer ended without {text!r}: {answer.body[-400:]!r}"
 
     async def rest(self, answer: Answer, method: str = "POST") -> Answer:
@@ -162,12 +167,12 @@ class Wire:
         async with asyncio.timeout(PATIENCE):
             if length is not None:
                 try:
-                    answer.body += b"" if method == "HEAD" else await self.reader.readexactly(int(length))
+                    answer.gathered += b"" if method == "HEAD" else await self.reader.readexactly(int(length))
                     answer.whole = True
                 except asyncio.IncompleteReadError as error:
-                    answer.body += error.partial
+                    answer.gathered += error.partial
                 return answer
-            answer.body += await self.reader.read(-1)
+            answer.gathered += await self.reader.read(-1)
             answer.whole = True
             return answer
 

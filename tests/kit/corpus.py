@@ -53,7 +53,7 @@ class Stream:
 
     def read(self) -> bytes:
         """The bytes as a client received them."""
-        return (CORPUS / self.record["file"]).read_bytes()
+        return (CORPUS / str(self.record["file"])).read_bytes()
 
 
 def _lines(name: str) -> list[dict[str, Any]]:

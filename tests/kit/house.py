@@ -229,11 +229,11 @@ def modules_hold_no_state(tree: Tree) -> list[str]:
                     mutable.add(target.id)
                     if target.id.upper() != target.id:
                         found.append(source.at(node.lineno, f"{target.id} is mutable and no constant"))
-        for node in ast.walk(module):
-            if isinstance(node, ast.Global):
-                found.append(source.at(node.lineno, "global"))
-            elif (name := mutated(node)) in mutable:
-                found.append(source.at(getattr(node, "lineno", 1), f"changes {name}"))
+        for inner in ast.walk(module):
+            if isinstance(inner, ast.Global):
+                found.append(source.at(inner.lineno, "global"))
+            elif (name := mutated(inner)) in mutable:
+                found.append(source.at(getattr(inner, "lineno", 1), f"changes {name}"))
     return found
 
 

@@ -224,4 +224,5 @@ def test_nobody_reading_the_ready_line_is_no_reason_to_stop(tmp_path: Path) -> N
     finally:
         process.kill()
         process.wait()
+        assert process.stderr is not None
         process.stderr.close()
