@@ -11,7 +11,7 @@ pub const WHOLE_TEXT: &str = "The keeper watches the level, opens for those who 
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
     Transfer-Encoding: chunked\r\nx-request-id: req_1\r\n\r\n";
 const ENVELOPE: &str = "\"id\":\"chatcmpl-abc123\",\"object\":\"chat.completion.chunk\",\"created\":1677652288,\
-    \"model\":\"gpt-4o-mini-2024-07-18\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_b376dfbbd5\"";
+    \"model\":\"gpt-4o-mini-2024-07-18\"";
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +65,12 @@ pub fn stream_head(out: &mut Vec<u8>) {
     out.extend_from_slice(STREAM_HEAD.as_bytes());
 }
 
-/// The content event number `index`, framed as a chunk. It carries the time it was written.
+/// The content event number `index`, 240 bytes framed as a chunk. It carries the time it was written.
 pub fn content_event(out: &mut Vec<u8>, index: u32, now_us: u64) {
     chunk(
         out,
         &format!(
-            "{{{ENVELOPE},\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" {index:06}\"}},\"logprobs\":null,\
+            "{{{ENVELOPE},\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" {index:06}\"}},\
              \"finish_reason\":null}}],\"usage\":null,\"obfuscation\":\"{now_us:016}\"}}"
         ),
     );
