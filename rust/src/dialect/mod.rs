@@ -16,6 +16,7 @@ mod chat;
 mod cohere;
 mod gemini;
 mod responses;
+mod template;
 mod usage;
 mod value;
 
@@ -27,6 +28,7 @@ use std::ops::Range;
 use crate::json::scan::{Cursor, Kind, Malformed};
 use crate::json::validate::validate;
 use crate::sse::Fields;
+use template::Template;
 use usage::Tally;
 
 pub use usage::{fold, Reported, Tokens};
@@ -98,7 +100,8 @@ pub struct BodyReading {
     pub malformed: bool,
 }
 
-/// Reads the events of one answer, in order, and remembers what they add up to. Holds no bytes of them.
+/// Reads the events of one answer, in order, and remembers what they add up to. Of their bytes it holds those of one
+/// short event, which the next is compared with.
 #[derive(Debug, Clone)]
 pub struct Reader {
     dialect: Dialect,
@@ -109,6 +112,7 @@ pub struct Reader {
     terminal: bool,
     /// The last event's data was `[DONE]` with blanks behind it.
     loosely_done: bool,
+    template: Template,
 }
 
 /// What the walk over one event gathers, before any of it counts.
@@ -192,14 +196,31 @@ impl Choices {
     }
 }
 
+// === impl Reading ===
+
+impl Reading {
+    /// It is content, and nothing else.
+    fn is_plain(&self) -> bool {
+        let plain = Self { commits: true, content: true, model: self.model.clone(), ..Self::default() };
+        *self == plain
+    }
+}
+
 // === impl Reader ===
 
 impl Reader {
     /// For an answer of which `choices` were asked for (`n`; zero counts as one).
     pub fn new(dialect: Dialect, choices: u32) -> Self {
         let asked = choices.max(1);
-        let tally = Tally::new(dialect, asked);
-        Self { dialect, asked, tally, choices: Choices::default(), terminal: false, loosely_done: false }
+        Self {
+            dialect,
+            asked,
+            tally: Tally::new(dialect, asked),
+            choices: Choices::default(),
+            terminal: false,
+            loosely_done: false,
+            template: Template::default(),
+        }
     }
 
     /// Reads the next event. Also the one left open at the end of the stream, if it is to count.
@@ -240,6 +261,12 @@ impl Reader {
 
     fn read_data(&mut self, fields: &Fields<'_>) -> Reading {
         let data = &*fields.data;
+        if fields.name != b"error" {
+            if let Some(reading) = self.template.reading(data) {
+                self.loosely_done = false;
+                return reading;
+            }
+        }
         if let Some(blanks) = data.strip_prefix(b"[DONE]") {
             if blanks.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
                 return self.read_done(blanks.is_empty());
@@ -251,7 +278,14 @@ impl Reader {
         }
         let mut event = Event::default();
         match read_event(self.dialect, fields.name, data, &mut event) {
-            Ok(()) => self.count(event),
+            Ok(()) => {
+                let counts_nothing = event.usage.is_none();
+                let reading = self.count(event);
+                if counts_nothing && reading.is_plain() {
+                    self.template.learn(data, reading.model.as_ref());
+                }
+                reading
+            }
             Err(Malformed { .. }) => Reading { commits: true, malformed: true, ..Reading::default() },
         }
     }

@@ -5,6 +5,7 @@ mod commit;
 mod end;
 mod hostile;
 mod recordings;
+mod template;
 mod usage;
 
 use super::{Dialect, InBandError, Reader, Reading, Reported};
