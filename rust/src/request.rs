@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::json::scan::{count, unescape, Cursor, Kind, Malformed};
 use crate::json::splice::{insert_first, quote, remove, Edits, Segment};
-use crate::json::validate::validate;
+use crate::json::validate::validate_members;
 
 #[cfg(test)]
 mod tests;
@@ -163,23 +163,22 @@ pub fn read(body: &[u8], max_depth: usize) -> Result<Ask, Refusal> {
     if body.starts_with(b"\xEF\xBB\xBF") {
         return Err(Malformed { at: 0, what: "a byte order mark stands before the JSON; send it without one" }.into());
     }
-    validate(body, max_depth)?;
+    let (mut spans, mut counts, mut refused) = ([const { None }; 3], [None; 3], Ok(()));
+    validate_members(body, max_depth, |key, value| {
+        let name = key.name();
+        if let Some(i) = COUNTS.iter().position(|known| known.as_bytes() == &*name) {
+            counts[i] = count(&body[value]);
+        } else if let Some(i) = ROUTED.iter().position(|known| reads_as(&name, known)) {
+            let kept = once(&mut spans[i], ROUTED[i], ROUTED[i], &name, value);
+            refused = refused.and(kept);
+        }
+    })?;
     let mut cursor = Cursor::new(body);
     if cursor.peek() != Kind::Object {
         return Err(Refusal::NotAnObject);
     }
-    let (mut spans, mut counts, mut first) = ([const { None }; 3], [None; 3], true);
+    refused?;
     let open = cursor.position();
-    cursor.object()?;
-    while let Some(key) = cursor.key(&mut first)? {
-        let name = key.name();
-        let value = cursor.skip()?;
-        if let Some(i) = COUNTS.iter().position(|known| known.as_bytes() == &*name) {
-            counts[i] = count(&body[value]);
-        } else if let Some(i) = ROUTED.iter().position(|known| reads_as(&name, known)) {
-            once(&mut spans[i], ROUTED[i], ROUTED[i], &name, value)?;
-        }
-    }
     let [model_span, stream, stream_options] = spans;
     let model_span = model_span.ok_or(Refusal::Missing("model"))?;
     Ok(Ask {

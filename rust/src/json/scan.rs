@@ -53,7 +53,7 @@ pub struct Key<'a> {
     pub raw: &'a [u8],
     /// Where the opening quote stands.
     pub at: usize,
-    escaped: bool,
+    pub(super) escaped: bool,
 }
 
 impl<'a> Key<'a> {
@@ -206,7 +206,7 @@ impl<'a> Cursor<'a> {
         let start = self.pos;
         let mut escaped = false;
         loop {
-            match quote_or_backslash(&self.text[self.pos..]) {
+            match end_of_run::<false>(&self.text[self.pos..]) {
                 Some(i) if self.text[self.pos + i] == b'"' => {
                     let end = self.pos + i;
                     self.pos = end + 1;
@@ -294,10 +294,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the first quote or backslash stands. Most strings are short: calling memchr for each costs more than looking
-/// at their first 32 bytes eight at a time.
+/// Where the first quote or backslash stands, or control character if `CONTROL`. Most runs are short: calling memchr
+/// for each costs more than looking at their first 32 bytes eight at a time.
 #[inline(always)]
-fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+pub(super) fn end_of_run<const CONTROL: bool>(text: &[u8]) -> Option<usize> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const TOP: u64 = 0x8080_8080_8080_8080;
     let mut rest = text;
@@ -308,15 +308,24 @@ fn quote_or_backslash(text: &[u8]) -> Option<usize> {
         }
         let word = u64::from_le_bytes(*bytes);
         let (quote, slash) = (word ^ (EACH * 0x22), word ^ (EACH * 0x5C));
-        // The lowest top bit left marks the first byte that is zero in either.
-        let zeros = ((quote.wrapping_sub(EACH) & !quote) | (slash.wrapping_sub(EACH) & !slash)) & TOP;
-        if zeros != 0 {
-            return Some(at + zeros.trailing_zeros() as usize / 8);
+        // The lowest top bit left marks the first byte that is zero in either, or below 0x20.
+        let mut marks = (quote.wrapping_sub(EACH) & !quote) | (slash.wrapping_sub(EACH) & !slash);
+        if CONTROL {
+            marks |= word.wrapping_sub(EACH * 0x20) & !word;
+        }
+        if marks & TOP != 0 {
+            return Some(at + (marks & TOP).trailing_zeros() as usize / 8);
         }
         rest = behind;
     }
     let passed = text.len() - rest.len();
-    memchr::memchr2(b'"', b'\\', rest).map(|i| passed + i)
+    let found = memchr::memchr2(b'"', b'\\', rest);
+    let run = &rest[..found.unwrap_or(rest.len())];
+    // A minimum the compiler takes 16 bytes at a time: 1 MB bodies are mostly one long string.
+    if CONTROL && run.iter().fold(0xFF, |least, &byte| byte.min(least)) < 0x20 {
+        return run.iter().position(|&byte| byte < 0x20).map(|i| passed + i);
+    }
+    found.map(|i| passed + i)
 }
 
 /// A count as providers write them: digits, or an integral decimal such as `12.0`; at most 2^53-1, where larger ones

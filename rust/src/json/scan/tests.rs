@@ -63,15 +63,33 @@ fn a_value_is_passed_over_whatever_it_holds() {
 
 #[test]
 fn a_strings_end_is_found_at_every_distance_whatever_stands_before_it() {
-    // Neighbours of the quote (22) and the backslash (5C), also with the top bit set, and what a borrow runs into.
-    for filler in [b'a', 0x21, 0x23, 0x5B, 0x5D, 0xA2, 0xDC, 0x00, 0x01, 0x80, 0xFF] {
+    // Neighbours of the quote (22), the backslash (5C) and the last control character (1F), also with the top bit set,
+    // and what a borrow runs into.
+    for filler in [b'a', 0x20, 0x21, 0x23, 0x5B, 0x5D, 0xA2, 0xDC, 0x00, 0x01, 0x1F, 0x80, 0x9F, 0xFF] {
         for wanted in [b'"', b'\\'] {
             for distance in 0..80 {
                 let mut text = vec![filler; distance];
-                assert_eq!(None, quote_or_backslash(&text), "{distance} of {filler:#x}");
+                let control = (filler < 0x20 && distance > 0).then_some(0);
+                assert_eq!(None, end_of_run::<false>(&text), "{distance} of {filler:#x}");
+                assert_eq!(control, end_of_run::<true>(&text), "{distance} of {filler:#x}");
                 text.push(wanted);
                 text.extend([filler, b'"', filler, b'\\', 0x23, 0x5D, filler, filler, filler, filler]);
-                assert_eq!(Some(distance), quote_or_backslash(&text), "{distance} of {filler:#x}");
+                assert_eq!(Some(distance), end_of_run::<false>(&text), "{distance} of {filler:#x}");
+                assert_eq!(control.or(Some(distance)), end_of_run::<true>(&text), "{distance} of {filler:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_control_character_is_found_at_every_distance_where_it_is_looked_for() {
+    for filler in [b'a', 0x20, 0x80, 0xFF] {
+        for control in [0x00, 0x0A, 0x1F] {
+            for distance in 0..80 {
+                let mut text = vec![filler; distance];
+                text.extend([control, filler, control, b'"']);
+                assert_eq!(Some(distance), end_of_run::<true>(&text), "{control:#x} behind {distance} of {filler:#x}");
+                assert_eq!(Some(distance + 3), end_of_run::<false>(&text), "{control:#x} behind {distance}");
             }
         }
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
+use super::super::scan::Cursor;
 use super::*;
 use crate::json::splice::tests::values;
 
@@ -45,7 +46,7 @@ fn what_the_rfc_allows_is_valid() {
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let cases: [(&[u8], usize, &str); 40] = [
+    let cases: [(&[u8], usize, &str); 42] = [
         (b"", 0, "a value is expected"),
         (b"  ", 2, "a value is expected"),
         (b"nul", 0, "a value is expected"),
@@ -85,6 +86,8 @@ fn what_is_wrong_is_said_with_its_place() {
         (b"\"a\\", 3, "an escape in a string is not valid"),
         (b"\"\\x41\"", 2, "an escape in a string is not valid"),
         (b"\"a\nb\"", 2, "a control character in a string must be escaped"),
+        (b"\"a\nb", 1, "a string is not closed"),
+        (b"\"\\n\n\\\"", 3, "a control character in a string must be escaped"),
         (b"{} {}", 3, "there is something after the JSON value"),
     ];
     for (text, at, what) in cases {
@@ -105,7 +108,55 @@ fn nesting_has_a_limit_and_costs_no_stack() {
     assert_eq!(Ok(()), validate(objects.as_bytes(), 100_000));
 }
 
+#[test]
+fn the_outermost_objects_members_are_given_with_their_values_places() {
+    let members = |text: &[u8]| {
+        let mut members = Vec::new();
+        let valid = validate_members(text, 64, |key, value| {
+            let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            members.push((shown(&key.name()), shown(&text[value])));
+        });
+        (valid.is_ok(), members)
+    };
+    for (text, valid, expected) in [
+        (&b"{}"[..], true, &[][..]),
+        (b" { } ", true, &[]),
+        (b"[{\"a\":1}]", true, &[]),
+        (b"\"a\"", true, &[]),
+        (b"{\"a\":1}", true, &[("a", "1")]),
+        (
+            b"\t{ \"a\" : \"x\" , \"\\u0062\":{\"c\":[1,{\"d\":2}],\"e\":{}} ,\"\":[] , \"f\":[ [] ]\n} ",
+            true,
+            &[("a", "\"x\""), ("b", "{\"c\":[1,{\"d\":2}],\"e\":{}}"), ("", "[]"), ("f", "[ [] ]")],
+        ),
+        (
+            b"{\"a\":-1.5e3,\"a\":{ \"a\" :null},\"b\":true}",
+            true,
+            &[("a", "-1.5e3"), ("a", "{ \"a\" :null}"), ("b", "true")],
+        ),
+        (b"{\"a\":1,\"b\":}", false, &[("a", "1")]),
+    ] {
+        let expected = expected.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        assert_eq!((valid, expected), members(text), "{}", String::from_utf8_lossy(text));
+    }
+}
+
 proptest! {
+    #[test]
+    fn members_stand_where_the_lenient_reader_finds_them(value in values(), pretty: bool) {
+        let object = serde_json::json!({"a": value, "b\n": {"a": value}, "c": 1});
+        let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) };
+        let text = text.expect("a value").into_bytes();
+        let mut members = Vec::new();
+        prop_assert_eq!(Ok(()), validate_members(&text, 64, |key, value| members.push((key.raw, key.at, value))));
+        let (mut cursor, mut first, mut walked) = (Cursor::new(&text), true, Vec::new());
+        cursor.object().expect("an object");
+        while let Some(key) = cursor.key(&mut first).expect("a member") {
+            walked.push((key.raw, key.at, cursor.skip().expect("a value")));
+        }
+        prop_assert_eq!(walked, members);
+    }
+
     #[test]
     fn what_a_tree_writer_writes_is_valid(value in values(), pretty: bool) {
         let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
