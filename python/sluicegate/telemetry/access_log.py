@@ -12,7 +12,6 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 import json
 import select
 import threading
@@ -68,7 +67,7 @@ class AccessLog:
     def record(self, row: Row) -> None:
         """Logs a request that ended. Never waits and never fails."""
         if max(len(row.requested_model), len(row.upstream_model), len(row.upstream_request_id)) > _LONGEST:
-            row = replace(
+            row = msgspec.structs.replace(
                 row,
                 requested_model=_cut(row.requested_model),
                 upstream_model=_cut(row.upstream_model),

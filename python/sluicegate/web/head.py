@@ -5,8 +5,8 @@ aiohttp's C parser refuses most of what is wrong (tests/faults names each case);
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion10, HttpVersion11
@@ -77,7 +77,7 @@ def request_id(request: BaseRequest) -> str:
 
 def new_request_id() -> str:
     """Make an id that nobody has had."""
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{os.urandom(12).hex()}"
 
 
 def user_agent(request: BaseRequest) -> str:
