@@ -16,7 +16,7 @@ __all__ = [
     "TlsConfig",
     "World",
     "build_profile",
-    "request_head",
+    "request_lines",
     "version",
 ]
 
@@ -71,8 +71,11 @@ class Segments:
     def length(self) -> int:
         """Bytes in all."""
 
-def request_head(target: str, host: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
-    """The head of a POST with a body of ``length`` bytes. Raises ValueError for what would break out of its line."""
+def request_lines(target: str, host: str, headers: Sequence[tuple[str, str]]) -> bytes:
+    """The lines of a POST's head but for its length, which ``Connection.send`` adds.
+
+    Raises ValueError for what would break out of its line.
+    """
 
 @final
 class TlsConfig:
@@ -136,6 +139,10 @@ class Head:
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The upstream's headers, names in lower case."""
+
+    @property
+    def request_id(self) -> str:
+        """The upstream's own id of the request, at most 128 bytes of it; empty if it gave none."""
 
     @property
     def body(self) -> bytes:
@@ -229,7 +236,7 @@ class Connection(asyncio.Protocol):
         """``None`` once TCP and TLS are up, else a code and what exactly went wrong."""
 
     def send(
-        self, head: bytes, segments: Segments, plan: Plan, choices: int, total: float
+        self, lines: bytes, segments: Segments, plan: Plan, choices: int, total: float
     ) -> asyncio.Future[Head]:
         """The first word on a request. ``total`` seconds are left for the whole exchange."""
 

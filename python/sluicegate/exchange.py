@@ -1,7 +1,8 @@
 """The typed record of one request's life, and the row that is left of it.
 
-All are msgspec structs: a dataclass of 30 fields costs ten times as much to make. An :class:`Exchange` is made by the edge when a request's head has arrived, filled by :mod:`sluicegate.gateway` on the
-way, and turned into a :class:`Row` when it ends. Nobody keeps a dict beside it.
+An :class:`Exchange` is made by the edge when a request's head has arrived, filled by :mod:`sluicegate.gateway` on the
+way, and turned into a :class:`Row` when it ends. Nobody keeps a dict beside it. All are msgspec structs: a dataclass of
+30 fields costs ten times as much to make.
 """
 
 from __future__ import annotations

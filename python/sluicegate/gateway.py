@@ -18,6 +18,7 @@ from sluicegate.exchange import Attempt as AttemptRecord
 from sluicegate.exchange import row
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
+from sluicegate.upstream.heads import Heads
 from sluicegate.upstream.plans import Plans
 from sluicegate.upstream.upstreams import Upstreams
 from sluicegate.upstream.verdicts import failure
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from sluicegate.upstream.attempt import Attempt
 
 _log = logging.getLogger(__name__)
-USER_AGENT = "sluicegate"
 
 
 class Gateway:
@@ -47,6 +47,7 @@ class Gateway:
         self._log = log
         self._keys = keys.KeyRing(settings.keys)
         self._routes = Routes(settings)
+        self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
         self._upstreams = Upstreams(settings, metrics.connection_moved, metrics.loop_lagged)
         self._live: dict[Exchange, Attempt | None] = {}
@@ -138,8 +139,8 @@ class Gateway:
         self._live[exchange] = attempt
         exchange.dispatched = time.monotonic()
         try:
-            path = target.upstream.base_url.path + exchange.endpoint.path
-            head = await attempt.ask(path, self._headers(exchange, target), segments, ask.choices)
+            lines = self._heads.of(target.upstream, exchange.endpoint, exchange.client.headers)
+            head = await attempt.ask(lines, segments, ask.choices)
             exchange.upstream_request_id = attempt.request_id
             if head.verdict == "committed":
                 await self._relay(exchange, attempt)
@@ -203,18 +204,6 @@ class Gateway:
         """Tell whether there is such a model for the presented credentials. Raises as :meth:`visible_models`."""
         caller = self.caller(authorizations, api_keys)
         return caller.may_use(model) and self._routes.route(model) is not None
-
-    def _headers(self, exchange: Exchange, target: Target) -> list[tuple[str, str]]:
-        upstream = target.upstream
-        api_key = upstream.api_key.reveal() if upstream.api_key else ""
-        family = wire(exchange.endpoint.dialect).family or upstream.dialect
-        headers = dict(speech.credential_headers(family, api_key))
-        headers.update(exchange.client.headers)
-        headers.update((name, value.reveal()) for name, value in upstream.headers.items())
-        headers["user-agent"] = USER_AGENT
-        headers["accept-encoding"] = "identity"
-        headers.setdefault("content-type", "application/json")
-        return list(headers.items())
 
     @staticmethod
     def _timing(exchange: Exchange) -> list[tuple[str, str]]:

@@ -69,6 +69,8 @@ def credential(authorization: Sequence[str], x_api_key: Sequence[str]) -> str:
     """
     if len(authorization) > 1 or len(x_api_key) > 1:
         raise BadRequest("duplicate_api_key", "The request carries its API key header more than once; send it once.")
+    if not x_api_key and authorization:
+        return _bearer(authorization[0])
     presented = {*(_bearer(value) for value in authorization), *(_plain(value) for value in x_api_key)}
     if not presented:
         raise NotAuthenticated(

@@ -6,11 +6,9 @@ belongs into a ``finally``.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from sluicegate._native import request_head
 from sluicegate.exchange import NO_USAGE, Tokens, Usage
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from sluicegate.exchange import Client, Provenance, Sink
     from sluicegate.upstream.pool import Pool
 
-_REQUEST_IDS = frozenset({"x-request-id", "request-id"})
-
 
 class Attempt:
     """One request to one upstream."""
@@ -29,7 +25,7 @@ class Attempt:
     def __init__(self, pool: Pool, plan: Plan, *, total: float) -> None:
         self._pool = pool
         self._plan = plan
-        self._deadline = asyncio.get_running_loop().time() + total
+        self._deadline = time.monotonic() + total
         self._connection: Connection | None = None
         self.head: Head | None = None
         #: The outcome of a stream, once it has been committed.
@@ -39,20 +35,19 @@ class Attempt:
         #: When the request was handed to the connection that answered it; monotonic seconds.
         self.sent = 0.0
 
-    async def ask(self, target: str, headers: Sequence[tuple[str, str]], segments: Segments, choices: int) -> Head:
+    async def ask(self, lines: bytes, segments: Segments, choices: int) -> Head:
         """Connect, send the request and wait for the first word on it.
 
         A reused connection that died without a byte is tried once more on a fresh one: the upstream closed it while
         the request was under way (RFC 9112 9.3.1). Raises what :meth:`Pool.take` raises.
         """
-        request = request_head(target, self._pool.host, headers, segments.length)
         lease = await self._pool.take()
-        head = await self._send(lease.connection, request, segments, choices)
+        head = await self._send(lease.connection, lines, segments, choices)
         if lease.reused and head.untouched:
             self._pool.give_back(lease.connection)
             self._connection = None
             lease = await self._pool.take(fresh=True)
-            head = await self._send(lease.connection, request, segments, choices)
+            head = await self._send(lease.connection, lines, segments, choices)
         self.head = head
         return head
 
@@ -86,8 +81,7 @@ class Attempt:
     @property
     def request_id(self) -> str:
         """The upstream's own id of the request; empty if it gave none."""
-        headers = self.head.headers if self.head is not None else ()
-        return next((value[:128] for name, value in headers if name in _REQUEST_IDS), "")
+        return self.head.request_id if self.head is not None else ""
 
     @property
     def bytes_in(self) -> int:
@@ -107,12 +101,11 @@ class Attempt:
             return _usage(self.head.reported, self.head.tokens, "partial" if cut else "provider")
         return NO_USAGE
 
-    async def _send(self, connection: Connection, request: bytes, segments: Segments, choices: int) -> Head:
+    async def _send(self, connection: Connection, lines: bytes, segments: Segments, choices: int) -> Head:
         self._connection = connection
-        self.bytes_out += len(request) + segments.length
+        self.bytes_out += len(lines) + segments.length
         self.sent = time.monotonic()
-        total = self._deadline - asyncio.get_running_loop().time()
-        return await connection.send(request, segments, self._plan, choices, total)
+        return await connection.send(lines, segments, self._plan, choices, self._deadline - self.sent)
 
 
 def _usage(

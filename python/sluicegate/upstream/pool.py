@@ -57,7 +57,6 @@ class Pool:
         moved: Moved,
     ) -> None:
         self.name = upstream.name
-        self.host = upstream.base_url.authority
         self._where = (upstream.base_url.host, upstream.base_url.port)
         self._world = world
         self._tls = tls

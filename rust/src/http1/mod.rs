@@ -15,7 +15,7 @@ mod request;
 mod tests;
 
 pub use head::Head;
-pub use request::{request_head, Unsendable};
+pub use request::{end_of_head, request_head, request_lines, Unsendable};
 
 use body::Chunked;
 use head::Lines;

@@ -35,8 +35,7 @@ impl Unsendable {
 }
 
 /// Appends the head of an HTTP/1.1 request with a body of `content_length` bytes, its blank line included.
-/// `target` is in origin form (`/v1/chat/completions?x=y`), `host` is `name`, `name:port` or `[v6]:port`.
-/// On an error `out` is as it was.
+/// [`request_lines`] and [`end_of_head`] in one.
 pub fn request_head(
     out: &mut Vec<u8>,
     method: &str,
@@ -44,6 +43,26 @@ pub fn request_head(
     host: &str,
     headers: &[(&str, &str)],
     content_length: u64,
+) -> Result<(), Unsendable> {
+    request_lines(out, method, target, host, headers)?;
+    end_of_head(out, content_length);
+    Ok(())
+}
+
+/// Appends what ends a request's head: the length of its body, and the blank line.
+pub fn end_of_head(out: &mut Vec<u8>, content_length: u64) {
+    let _always_ok = write!(out, "content-length: {content_length}\r\n\r\n");
+}
+
+/// Appends all lines of a request's head but those of [`end_of_head`]: they are the same for many requests.
+/// `target` is in origin form (`/v1/chat/completions?x=y`), `host` is `name`, `name:port` or `[v6]:port`.
+/// On an error `out` is as it was.
+pub fn request_lines(
+    out: &mut Vec<u8>,
+    method: &str,
+    target: &str,
+    host: &str,
+    headers: &[(&str, &str)],
 ) -> Result<(), Unsendable> {
     if !is_token(method) {
         return Err(Unsendable::Method);
@@ -70,7 +89,6 @@ pub fn request_head(
             out.extend_from_slice(part.as_bytes());
         }
     }
-    let _always_ok = write!(out, "content-length: {content_length}\r\n\r\n");
     Ok(())
 }
 

@@ -34,6 +34,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<request::Ask>()?;
     module.add_class::<request::Segments>()?;
     module.add_class::<world::World>()?;
-    module.add_function(wrap_pyfunction!(request::request_head, module)?)?;
+    module.add_function(wrap_pyfunction!(request::request_lines, module)?)?;
     module.add_class::<Bank>()
 }

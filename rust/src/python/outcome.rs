@@ -3,6 +3,7 @@
 use crate::answer::Head as CoreHead;
 use crate::connection::Outcome as CoreOutcome;
 use crate::dialect::{fold, Dialect, Reported};
+use crate::http1::Head as HttpHead;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -33,37 +34,63 @@ fn counts(dialect: Dialect, reported: Option<&Reported>) -> Option<Counts> {
 }
 
 /// The first word on an attempt.
-#[pyclass(frozen, get_all, module = "sluicegate._native")]
+#[pyclass(frozen, module = "sluicegate._native")]
 pub struct Head {
+    #[pyo3(get)]
     verdict: &'static str,
+    #[pyo3(get)]
     code: &'static str,
+    #[pyo3(get)]
     detail: &'static str,
+    #[pyo3(get)]
     status: u16,
-    headers: Vec<(String, String)>,
+    #[pyo3(get)]
     body: Py<PyBytes>,
+    #[pyo3(get)]
     reported: Figures,
+    #[pyo3(get)]
     tokens: Option<Counts>,
+    #[pyo3(get)]
     untouched: bool,
+    #[pyo3(get)]
     bytes_in: u64,
+    http: Option<HttpHead>,
+}
+
+#[pymethods]
+impl Head {
+    /// The upstream's headers, names in lower case. Made when asked for: a good answer's interest nobody.
+    #[getter]
+    fn headers(&self) -> Vec<(String, String)> {
+        let fields = self.http.iter().flat_map(HttpHead::fields);
+        fields.map(|(name, value)| (text(name).to_ascii_lowercase(), text(value))).collect()
+    }
+
+    /// The upstream's own id of the request; empty if it gave none. At most 128 bytes of it.
+    #[getter]
+    fn request_id(&self) -> String {
+        let given = self.http.as_ref().and_then(|http| http.get("x-request-id").or_else(|| http.get("request-id")));
+        given.map_or_else(String::new, |id| text(&id[..id.len().min(128)]))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 impl Head {
     pub(super) fn new(py: Python<'_>, head: CoreHead) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let http = head.http.as_ref();
         Self {
             verdict: head.verdict.as_str(),
             code: head.code,
             detail: head.detail,
-            status: http.map_or(0, |http| http.status),
-            headers: http.map_or_else(Vec::new, |http| {
-                http.fields().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value))).collect()
-            }),
+            status: head.http.as_ref().map_or(0, |http| http.status),
             body: PyBytes::new(py, &head.body).unbind(),
             reported: figures(head.reported.as_ref()),
             tokens: counts(head.dialect, head.reported.as_ref()),
             untouched: head.untouched,
             bytes_in: head.bytes_in,
+            http: head.http,
         }
     }
 }

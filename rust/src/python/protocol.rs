@@ -15,6 +15,7 @@ use super::request::Segments;
 use super::seat::{resolve, set_result, Seat, Sink, Todo, Transport};
 use super::world::World;
 use crate::connection::{Actions, Connection as Core, Resolution};
+use crate::http1;
 use crate::plan::{End, Micros};
 use crate::tls::Tls;
 use crate::upload::Upload;
@@ -113,17 +114,20 @@ impl Connection {
         Ok(future)
     }
 
-    /// A future: the request's `Head`. `total` seconds are left for the whole exchange.
+    /// A future: the request's `Head`. `lines` are what `request_lines` gave. `total` seconds are left for the whole exchange.
     fn send(
         &self,
         py: Python<'_>,
-        head: Vec<u8>,
+        lines: &[u8],
         segments: &Segments,
         plan: &Plan,
         choices: u32,
         total: f64,
     ) -> PyResult<Py<PyAny>> {
         let (body, parts) = segments.parts(py);
+        let mut head = Vec::with_capacity(lines.len() + 40);
+        head.extend_from_slice(lines);
+        http1::end_of_head(&mut head, segments.length);
         let (upload, plan) = (Upload::new(head, body, parts), plan.shared());
         let future = self.wait(py)?;
         self.run(py, |core, now, actions| {

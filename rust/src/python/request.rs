@@ -92,7 +92,7 @@ pub struct Segments {
     parts: Vec<Segment<'static>>,
     /// Bytes in all.
     #[pyo3(get)]
-    length: u64,
+    pub(super) length: u64,
 }
 
 impl Segments {
@@ -108,18 +108,18 @@ fn length_of(part: &Segment<'_>) -> u64 {
     }
 }
 
-/// The head of a POST with a body of `length` bytes. Raises `ValueError` for what would break out of its line.
+/// The lines of a POST's head but for its length, which `Connection.send` adds. Raises `ValueError` for what would break
+/// out of its line.
 #[pyfunction]
-pub fn request_head<'py>(
+pub fn request_lines<'py>(
     py: Python<'py>,
     target: &str,
     host: &str,
     headers: Vec<(String, String)>,
-    length: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let fields: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mut head = Vec::with_capacity(512);
-    http1::request_head(&mut head, "POST", target, host, &fields, length)
+    http1::request_lines(&mut head, "POST", target, host, &fields)
         .map_err(|why| PyValueError::new_err(why.as_str()))?;
     Ok(PyBytes::new(py, &head))
 }
