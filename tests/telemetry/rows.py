@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sluicegate.exchange import Attempt, Row, Tokens, Usage
 
@@ -43,4 +43,4 @@ STREAMED = Row(
 
 def row(**changes: object) -> Row:
     """A streamed request that went well, but for what is said."""
-    return replace(STREAMED, **changes)  # type: ignore[arg-type]
+    return replace(STREAMED, **changes)
