@@ -122,9 +122,10 @@ impl Template {
             }
             let (before, now) = (&self.text[old.start..old.end], &data[new.start..new.end]);
             let was_slot = self.slots[..self.used].iter().any(|slot| slot.start == old.start);
-            if was_slot || before != now {
+            // What is empty now stays a piece: the next one that is not will be learnt from.
+            if (was_slot || before != now) && !now.is_empty() {
                 let is_model = model.is_some_and(|span| span.contains(&new.start));
-                if before.is_empty() || now.is_empty() || is_model || old.kind != new.kind {
+                if is_model || old.kind != new.kind {
                     return None;
                 }
                 *slots.get_mut(used)? = new;

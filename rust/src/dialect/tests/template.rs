@@ -183,6 +183,86 @@ fn an_event_named_error_is_walked() {
 }
 
 #[test]
+fn events_that_are_more_than_content_are_walked_however_often_they_come() {
+    for (dialect, data) in [
+        (Dialect::OpenAiChat, r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#),
+        (Dialect::OpenAiChat, r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#),
+        (Dialect::OpenAiChat, r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}"#),
+        (Dialect::OpenAiChat, r#"{"choices":[],"usage":{"prompt_tokens":1}}"#),
+        (Dialect::OpenAiChat, r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"error":"a"}"#),
+        (Dialect::OpenAiChat, "[DONE] "),
+        (Dialect::OpenAiChat, "[DONE]"),
+        (Dialect::OpenAiChat, "{\"a\""),
+        (Dialect::OpenAiResponses, r#"{"type":"response.completed","response":{"usage":{"input_tokens":1}}}"#),
+        (Dialect::AnthropicMessages, r#"{"type":"message_start","message":{"model":"m"}}"#),
+        (Dialect::AnthropicMessages, r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#),
+        (Dialect::Gemini, r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}"#),
+        (Dialect::Cohere, r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#),
+    ] {
+        let bytes = stream(&[format!("data: {data}").as_str(); 4]);
+        assert_eq!(0, compare(dialect, bytes.as_bytes(), data).1, "{data}");
+    }
+}
+
+#[test]
+fn what_a_reading_depends_on_never_becomes_a_slot() {
+    for (dialect, event, values) in [
+        (Dialect::OpenAiChat, r#"{"choices":[{"index":VALUE,"delta":{"content":"a"}}]}"#, ["1", "2", "3"]),
+        (Dialect::Gemini, r#"{"candidates":[{"index":VALUE,"content":{"parts":[{"text":"a"}]}}]}"#, ["1", "2", "3"]),
+        (Dialect::OpenAiChat, r#"{"model":"VALUE","choices":[{"delta":{"content":"a"}}]}"#, ["m", "mm", "mmm"]),
+        (Dialect::OpenAiChat, r#"{"choices":[{"delta":{"content":"a"}}],"model":"VALUE"}"#, ["m", "mm", "mmm"]),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"type":"VALUE","delta":"a"}"#,
+            ["response.a.delta", "response.b.delta", "response.completed"],
+        ),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"typ\u0065":"VALUE","delta":"a"}"#,
+            ["response.a.delta", "response.b.delta", "response.completed"],
+        ),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"type":"response.output_item.added","item":{"type":"VALUE"}}"#,
+            ["function_call", "custom_tool_call", "message"],
+        ),
+        (
+            Dialect::OpenAiResponses,
+            r#"{"type":"response.output_item.added","item":{"\u0074ype":"VALUE"}}"#,
+            ["function_call", "custom_tool_call", "message"],
+        ),
+        (
+            Dialect::AnthropicMessages,
+            r#"{"type":"VALUE","delta":{"text":"a"},"content_block":{"text":"a"}}"#,
+            ["content_block_start", "content_block_delta", "message_stop"],
+        ),
+        (
+            Dialect::Cohere,
+            r#"{"type":"VALUE","delta":{"message":{"content":"a"}}}"#,
+            ["content-start", "content-delta", "message-end"],
+        ),
+    ] {
+        let lines = values.map(|value| format!("data: {}", event.replace("VALUE", value)));
+        let bytes = stream(&lines.each_ref().map(String::as_str));
+        assert_eq!(0, compare(dialect, bytes.as_bytes(), event).1, "{event}");
+    }
+}
+
+#[test]
+fn usage_that_comes_again_after_another_counts_again() {
+    let content = r#"data: {"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":5}}"#;
+    let other = r#"data: {"choices":[],"usage":{"prompt_tokens":9}}"#;
+    compare(Dialect::OpenAiChat, stream(&[content, content, other, content]).as_bytes(), "usage");
+}
+
+#[test]
+fn padding_that_is_empty_for_once_is_learnt_around() {
+    let events = ["a", "bb", "", "c", "dd", "e"].map(|pad| format!("data: {}", filled_in(CHAT, "text", pad, 9)));
+    let bytes = stream(&events.each_ref().map(String::as_str));
+    assert_eq!((6, 2), compare(Dialect::OpenAiChat, bytes.as_bytes(), "padding"));
+}
+
+#[test]
 fn long_events_are_not_remembered() {
     let long = "x".repeat(3000);
     let lines = ["a", "b", "c"].map(|text| format!("data: {}", filled_in(CHAT, &format!("{long}{text}"), "p", 9)));
