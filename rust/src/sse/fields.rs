@@ -180,7 +180,10 @@ impl Iterator for Lines<'_> {
         if start == raw.len() {
             return None;
         }
-        let end = memchr::memchr2(b'\n', b'\r', &raw[start..]).map_or(raw.len(), |i| start + i);
+        let end = match raw[start] {
+            b'\n' | b'\r' => start,
+            _ => memchr::memchr2(b'\n', b'\r', &raw[start..]).map_or(raw.len(), |i| start + i),
+        };
         let next = match &raw[end..] {
             [b'\r', b'\n', ..] => end + 2,
             [_, ..] => end + 1,
@@ -198,10 +201,13 @@ impl Line {
         if line.starts_with(b"data:") {
             return Field::Data(self.start + 5 + usize::from(line.get(5) == Some(&b' '))..self.end);
         }
-        match memchr::memchr(b':', line) {
+        if line.is_empty() {
+            return Field::None;
+        }
+        let colon = if line.starts_with(b"event:") { Some(5) } else { memchr::memchr(b':', line) };
+        match colon {
             Some(0) => Field::None,
             Some(i) => Field::Other(&line[..i], &line[i + 1 + usize::from(line.get(i + 1) == Some(&b' '))..]),
-            None if line.is_empty() => Field::None,
             None if line == b"data" => Field::Data(self.end..self.end),
             None => Field::Other(line, b""),
         }
