@@ -2,8 +2,9 @@
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use sluicegate::json::scan::{count, unescape, Cursor};
+use sluicegate::json::scan::{count, Cursor};
 use sluicegate::json::splice::{find, insert_first, quote, remove, Edits};
+use sluicegate::json::unescape::unescape;
 use sluicegate::json::validate::validate;
 
 /// The input is the text.

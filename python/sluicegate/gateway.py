@@ -49,11 +49,12 @@ class Gateway:
         self._routes = Routes(settings)
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
-        self._upstreams = Upstreams(settings, metrics.connection_moved, metrics.loop_lagged)
+        self._upstreams = Upstreams(settings, metrics.loop_lagged)
         self._live: dict[Exchange, Attempt | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        metrics.watch_connections(self._upstreams.connections)
         metrics.configured({name: upstream.dialect for name, upstream in settings.upstreams.items()})
 
     async def answer(self, exchange: Exchange) -> None:

@@ -12,8 +12,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::json::scan::{count, unescape, Cursor, Kind, Malformed};
+use crate::json::scan::{count, Cursor, Kind, Malformed};
 use crate::json::splice::{insert_first, quote, remove, Edits, Segment};
+use crate::json::unescape::unescape;
 use crate::json::validate::validate_members;
 
 #[cfg(test)]

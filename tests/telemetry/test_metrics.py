@@ -176,9 +176,10 @@ def promtool(text: bytes) -> str:
 @pytest.mark.parametrize("requests", [0, 2000])
 def test_promtool_finds_nothing_to_say(requests: int) -> None:
     metrics = Metrics()
-    for ended in some_rows(requests, seed=3):
+    rows = list(some_rows(requests, seed=3))
+    metrics.watch_connections(lambda: {(ended.upstream, "idle"): 1 for ended in rows})
+    for ended in rows:
         metrics.finished(ended)
-        metrics.connection_moved(ended.upstream, None, "idle")
 
     assert promtool(metrics.exposition()) == "exit 0"
 
@@ -246,11 +247,10 @@ def test_gauges_follow_streams_and_connections() -> None:
     metrics.stream_opened()
     metrics.stream_opened()
     metrics.stream_closed()
-    metrics.connection_moved("a", None, "connecting")
-    metrics.connection_moved("a", "connecting", "active")
-    metrics.connection_moved("a", None, "connecting")
-    metrics.connection_moved("a", "connecting", None)
-    metrics.connection_moved("b", None, "idle")
+    open_now = {("a", "connecting"): 2, ("a", "active"): 1, ("b", "idle"): 1}
+    metrics.watch_connections(lambda: open_now)
+    metrics.exposition()
+    open_now["a", "connecting"] = 0
 
     connections = {
         tuple(label for _, label in labels): value

@@ -21,6 +21,9 @@ _BEARER = re.compile(r"bearer +([!-~]+)", re.ASCII | re.IGNORECASE)
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
 
 
+ANY_MODEL = ("*",)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all."""
@@ -30,11 +33,13 @@ class Caller:
 
     def may_use(self, model: str) -> bool:
         """Whether this caller may ask for a model, by the name it sends."""
+        if self.models == ANY_MODEL:
+            return True
         return any(fits(pattern, model) for pattern in self.models)
 
 
 #: Who asks where no keys are configured, which only loopback allows.
-ANYONE = Caller("", ("*",))
+ANYONE = Caller("", ANY_MODEL)
 
 
 class KeyRing:

@@ -19,12 +19,11 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from sluicegate import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sluicegate.exchange import Row, Usage
 
 Kind = Literal["counter", "gauge", "histogram"]
-ConnectionState = Literal["connecting", "idle", "active"]
 
 #: The content type of :meth:`Metrics.exposition`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -261,7 +260,7 @@ class Metrics:
         self._bank = bank = _native.Bank(rows, dropped=SETS_DROPPED.name)
         self._providers: Mapping[str, str] = {}
         self._known: dict[_Key, _Slots] = {}
-        self._connections: dict[tuple[str, ConnectionState], int] = {}
+        self._counts: Callable[[], Mapping[tuple[str, str], int]] = dict
         self._streams = bank.slot(STREAMS_ACTIVE.name)
         self._first_content = bank.slot(FIRST_CONTENT.name)
         self._loop_lag = bank.slot(LOOP_LAG.name)
@@ -301,12 +300,9 @@ class Metrics:
         """It is no longer."""
         self._bank.add(self._streams, -1)
 
-    def connection_moved(self, upstream: str, before: ConnectionState | None, after: ConnectionState | None) -> None:
-        """A connection to ``upstream`` changed its state; ``None`` is before its birth and after its end."""
-        if before is not None:
-            self._bank.add(self._connection(upstream, before), -1)
-        if after is not None:
-            self._bank.add(self._connection(upstream, after), 1)
+    def watch_connections(self, counts: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Ask ``counts`` for the connections by upstream and state (connecting, idle, active) at each exposition."""
+        self._counts = counts
 
     def loop_lagged(self, seconds: float) -> None:
         """The loop ran something this much later than it was due."""
@@ -365,6 +361,8 @@ class Metrics:
 
         The bank is rendered without the interpreter lock: called in a thread, it does not hold up the loop.
         """
+        for (upstream, state), count in self._counts().items():
+            self._bank.set(self._bank.slot(CONNECTIONS.name, upstream, state), count)
         return self._bank.render() + generate_latest(self._process)
 
     def _learn(self, key: _Key) -> _Slots:
@@ -373,9 +371,3 @@ class Metrics:
         if len(self._known) < _KNOWN:
             self._known[key] = known
         return known
-
-    def _connection(self, upstream: str, state: ConnectionState) -> int:
-        slot = self._connections.get((upstream, state))
-        if slot is None:
-            slot = self._connections[upstream, state] = self._bank.slot(CONNECTIONS.name, upstream, state)
-        return slot

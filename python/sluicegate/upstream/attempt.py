@@ -44,6 +44,7 @@ class Attempt:
         lease = await self._pool.take()
         head = await self._send(lease.connection, lines, segments, choices)
         if lease.reused and head.untouched:
+            lease.connection.detach()
             self._pool.give_back(lease.connection)
             self._connection = None
             lease = await self._pool.take(fresh=True)

@@ -1,6 +1,7 @@
 """The plan of a request: the profile's table row, the target's settings and the request, turned into what Rust follows.
 
-Plans are made once per kind of request and kept: a request that wants nothing of its own costs one look-up.
+Plans are made once per kind of request and kept: a request that wants nothing of its own costs one look-up. There are
+as many as mounts x dialects x configured models x 4; one that shows the caller's own name of a model is made anew.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Where a mount that says `$schema` serves it.
 SCHEMA_PATH = "/schemas/ChatCompletion.json"
-#: Kept plans; mounts x models x a few kinds of request. Beyond it they are made anew.
-MOST = 4096
 
 
 class Plans:
@@ -35,23 +34,20 @@ class Plans:
         self._models = settings.models
         self._bank = bank
         self._gaps = event_gap
-        self._kept: dict[tuple[object, ...], Plan] = {}
+        self._kept: dict[tuple[str, str, str, bool, bool], Plan] = {}
 
     def of(self, mount: Mount, dialect: str, model: str, requested: str, *, stream: bool, asked: bool) -> Plan:
         """The plan for a request to configured model ``model``, asked for as ``requested``.
 
         ``asked``: the client asked for the usage event itself.
         """
-        key: tuple[object, ...] = (mount.prefix, mount.profile.name, dialect, model, stream, asked)
-        shows_requested = self._shows_requested(mount, model)
-        if shows_requested:
-            key = (*key, requested)
+        key = (mount.prefix, dialect, model, stream, asked)
         plan = self._kept.get(key)
         if plan is None:
-            plan = self._make(mount, dialect, model, requested if shows_requested else None, stream=stream, asked=asked)
-            if len(self._kept) >= MOST:
-                self._kept.clear()
-            self._kept[key] = plan
+            shown = requested if self._shows_requested(mount, model) else None
+            plan = self._make(mount, dialect, model, shown, stream=stream, asked=asked)
+            if shown is None:
+                self._kept[key] = plan
         return plan
 
     def _shows_requested(self, mount: Mount, model: str) -> bool:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 import socket
-from typing import TYPE_CHECKING, Literal
+import time
+from typing import TYPE_CHECKING
 
 import aiohappyeyeballs
 
@@ -26,10 +26,6 @@ from sluicegate._native import Connection, TlsConfig, World
 if TYPE_CHECKING:
     from sluicegate.config import Settings, Upstream
     from sluicegate.upstream.names import Names
-
-#: Told when a connection changes its state: upstream, before, after; None before its birth and after its end.
-State = Literal["connecting", "idle", "active"]
-Moved = Callable[[str, State | None, State | None], None]
 
 HANDSHAKES = 32
 #: Seconds before the next address is tried beside a silent one (RFC 8305 5).
@@ -54,14 +50,12 @@ class Pool:
         world: World,
         tls: TlsConfig | None,
         names: Names,
-        moved: Moved,
     ) -> None:
         self.name = upstream.name
         self._where = (upstream.base_url.host, upstream.base_url.port)
         self._world = world
         self._tls = tls
         self._names = names
-        self._moved = moved
         self._connect_time = settings.timeouts.connect
         self._idle_time = upstream.pool_idle
         self._limit = settings.limits.per_upstream
@@ -71,7 +65,14 @@ class Pool:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._handshakes = asyncio.Semaphore(HANDSHAKES)
         self._taken = 0
+        self._connecting = 0
         self._active: set[Connection] = set()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Connections by state; a draining one counts as active."""
+        active = len(self._active) + len(self._draining)
+        return {"connecting": self._connecting, "idle": len(self._kept), "active": active}
 
     async def take(self, *, fresh: bool = False) -> Lease:
         """A connection that is up; ``fresh`` ones have never been used.
@@ -84,10 +85,8 @@ class Pool:
                 while self._kept:
                     connection, _ = self._kept.pop()
                     if connection.idle:
-                        self._moved(self.name, "idle", "active")
                         self._active.add(connection)
                         return Lease(connection, reused=True)
-                    self._moved(self.name, "idle", None)
             connection = await self._open()
         except BaseException:
             self._free()
@@ -96,16 +95,13 @@ class Pool:
         return Lease(connection, reused=False)
 
     def give_back(self, connection: Connection) -> None:
-        """The exchange is over: keep the connection if it can be used again, close it if not. Never waits."""
-        connection.detach()
+        """The exchange is over and detached: keep the connection if it can be used again. Never waits."""
         if connection in self._active:
             self._active.discard(connection)
             self._free()
         if connection.idle:
             self._keep(connection)
-        elif connection.closed:
-            self._moved(self.name, "active", None)
-        else:
+        elif not connection.closed:
             self._draining.add(connection)
             connection.settle().add_done_callback(lambda settled: self._settled(connection, settled))
 
@@ -115,7 +111,6 @@ class Pool:
             connection.check()
         while self._kept and (now - self._kept[0][1] > self._idle_time or not self._kept[0][0].idle):
             self._kept.popleft()[0].abort()
-            self._moved(self.name, "idle", None)
 
     def close(self) -> None:
         """Close everything; nobody may be waiting for an answer any more."""
@@ -124,15 +119,12 @@ class Pool:
         self._kept.clear()
 
     def _keep(self, connection: Connection) -> None:
-        self._moved(self.name, "active", "idle")
-        self._kept.append((connection, asyncio.get_running_loop().time()))
+        self._kept.append((connection, time.monotonic()))
 
     def _settled(self, connection: Connection, settled: asyncio.Future[bool]) -> None:
         self._draining.discard(connection)
         if not settled.cancelled() and settled.result():
             self._keep(connection)
-        else:
-            self._moved(self.name, "active", None)
 
     async def _place(self) -> None:
         if self._taken < self._limit:
@@ -156,6 +148,9 @@ class Pool:
 
     def _free(self) -> None:
         """Hand the place on, or give it up."""
+        if not self._waiting:
+            self._taken -= 1
+            return
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -164,8 +159,7 @@ class Pool:
         self._taken -= 1
 
     async def _open(self) -> Connection:
-        self._moved(self.name, None, "connecting")
-        after: State | None = None
+        self._connecting += 1
         try:
             async with asyncio.timeout(self._connect_time):
                 if self._tls is None:
@@ -173,7 +167,6 @@ class Pool:
                 else:
                     async with self._handshakes:
                         connection = await self._connect()
-            after = "active"
         except TimeoutError:
             raise errors.TimedOut(
                 "upstream_connect_timeout", "The upstream did not accept a connection in time."
@@ -185,7 +178,7 @@ class Pool:
         except OSError:
             raise errors.Unreachable("upstream_unreachable", "The upstream could not be reached.") from None
         finally:
-            self._moved(self.name, "connecting", after)
+            self._connecting -= 1
         return connection
 
     async def _connect(self) -> Connection:

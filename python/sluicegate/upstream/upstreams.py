@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from sluicegate._native import TlsConfig, World
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from sluicegate._native import Plan
     from sluicegate.config import Settings
-    from sluicegate.upstream.pool import Moved
 
 #: Seconds between two sweeps: how late a time-out may be noticed.
 SWEEP = 1.0
@@ -25,11 +25,10 @@ SWEEP = 1.0
 class Upstreams:
     """The pools, by upstream name. To be made inside a running loop. Raises ConfigError if TLS cannot be had.
 
-    ``moved`` is told when a connection changes its state (upstream, before, after), ``lagged`` by how many seconds a
-    sweep was late.
+    ``lagged`` is told by how many seconds a sweep was late.
     """
 
-    def __init__(self, settings: Settings, moved: Moved, lagged: Callable[[float], None]) -> None:
+    def __init__(self, settings: Settings, lagged: Callable[[float], None]) -> None:
         loop = asyncio.get_running_loop()
         self._world = World(loop.create_future)
         self._names = Names()
@@ -42,13 +41,17 @@ class Upstreams:
             if upstream.base_url.tls:
                 tls = trusted.get(upstream.ca_pem) or _trust(name, upstream.ca_pem)
                 trusted[upstream.ca_pem] = tls
-            self.pools[name] = Pool(upstream, settings, self._world, tls, self._names, moved)
+            self.pools[name] = Pool(upstream, settings, self._world, tls, self._names)
         self._sweeping = loop.create_task(self._sweep(), name="sweep")
 
     @property
     def held(self) -> int:
         """Bytes that all exchanges together keep in memory."""
         return self._world.held
+
+    def connections(self) -> dict[tuple[str, str], int]:
+        """How many connections there are, by upstream and state."""
+        return {(name, state): n for name, pool in self.pools.items() for state, n in pool.counts.items()}
 
     def attempt(self, upstream: str, plan: Plan) -> Attempt:
         """Begin one try at an upstream."""
@@ -70,7 +73,7 @@ class Upstreams:
             now = loop.time()
             self._lagged(max(0.0, now - due))
             for pool in self.pools.values():
-                pool.sweep(now)
+                pool.sweep(time.monotonic())
             due = now + SWEEP
 
 

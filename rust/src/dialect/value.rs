@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::json::scan::{self, Cursor, Kind, Malformed};
+use crate::json::unescape::unescape;
 
 /// Whether the value says anything, as the SDKs ask it (Python's truth): not null, false, zero, `""`, `[]` or `{}`.
 #[inline]
@@ -67,7 +68,7 @@ pub(super) fn word<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, [u8]>, Malform
     }
     let (span, escaped) = cursor.string()?;
     let raw = &cursor.text()[span];
-    Ok(if escaped { scan::unescape(raw) } else { Cow::Borrowed(raw) })
+    Ok(if escaped { unescape(raw) } else { Cow::Borrowed(raw) })
 }
 
 /// Where the string under the cursor stands, quotes included; `None` if it is no string.

@@ -2,4 +2,5 @@
 
 pub mod scan;
 pub mod splice;
+pub mod unescape;
 pub mod validate;

@@ -82,7 +82,11 @@ fn over(end: End) -> Step {
     Step::Over(end)
 }
 
+/// A case's name, its plan, what the upstream sends and how that ends, what the client gets and how that ends.
+type Case = (&'static str, Arc<Plan>, String, Ending, String, Step);
+
 #[test]
+#[allow(clippy::too_many_lines)] // a table of cases
 fn what_a_client_gets() {
     let error = |end| told(end);
     let normal = || plan(|_| ());
@@ -91,7 +95,7 @@ fn what_a_client_gets() {
             (p.strip_usage, p.tidy, p.ensure_done) = (false, false, false);
         })
     };
-    let cases: Vec<(&str, Arc<Plan>, String, Ending, String, Step)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "a whole stream passes as it came",
             normal(),
@@ -422,7 +426,7 @@ fn what_one_read_brings_leaves_as_one_chunk() {
 
     out.clear();
     relay.feed(3, b"", &mut out);
-    relay.feed(3, USAGE[..9].as_bytes(), &mut out);
+    relay.feed(3, &USAGE.as_bytes()[..9], &mut out);
     assert_eq!(out, b"", "nothing to say is no chunk: an empty one would end the message");
 }
 
