@@ -34,7 +34,7 @@ from sluicegate.web.whole import Whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp.web import BaseRequest, StreamResponse
+    from sluicegate.web.request import Request
 
 log = logging.getLogger("sluicegate.web")
 
@@ -67,7 +67,7 @@ class Admin:
         self._token = token
         self._head_size = head_size
 
-    async def answer(self, request: BaseRequest) -> StreamResponse:
+    async def answer(self, request: Request) -> Whole:
         """Serve one request. Raises nothing but CancelledError."""
         try:
             head.check(request, self._head_size)
@@ -80,13 +80,13 @@ class Admin:
             log.error("an admin request failed: %s", where(error))  # noqa: TRY400  # its words may quote content
             return self.refuse(request, Internal())
 
-    def refuse(self, request: BaseRequest | None, error: RequestFailed) -> Whole:
+    def refuse(self, request: Request | None, error: RequestFailed) -> Whole:
         """Write an error as JSON."""
         close = error.close or request is None or not request.content.is_eof()
         body = error_body(DEFAULT_DIALECT, error, "")
         return Whole("", error.status, [*error.headers.items()], body, close=close)
 
-    async def _serve(self, request: BaseRequest) -> StreamResponse:
+    async def _serve(self, request: Request) -> Whole:
         path = head.path_of(request)
         if path in _LIVE:
             self._only_get(request)
@@ -107,15 +107,15 @@ class Admin:
             return Whole("", 200, (), b'{"object":"list","data":' + rows + b"}")
         raise NotFound("unknown_path", "There is nothing at this path.")
 
-    def _only_get(self, request: BaseRequest) -> None:
+    def _only_get(self, request: Request) -> None:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("method_not_allowed", "Please use GET here.", headers={"Allow": "GET, HEAD"})
 
-    def _admit(self, request: BaseRequest) -> None:
+    def _admit(self, request: Request) -> None:
         if self._token is None:
             _refuse_pages(request)
             return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, given = request.first.get("authorization", "").partition(" ")
         if not given:
             raise NotAuthenticated("missing_admin_token", "Please send the admin token as Authorization: Bearer.")
         presented = given.strip().encode("utf-8", "replace")
@@ -123,11 +123,11 @@ class Admin:
             raise NotAuthenticated("invalid_admin_token", "This is not the admin token.")
 
 
-def _refuse_pages(request: BaseRequest) -> None:
+def _refuse_pages(request: Request) -> None:
     """Refuse what a web page sent. Raises NotAllowed or BadRequest."""
-    if "Origin" in request.headers:
+    if "origin" in request.first:
         raise NotAllowed("origin_not_allowed", "Web pages may not use the admin address.")
-    host = request.headers.get("Host")
+    host = request.first.get("host")
     if host is not None and not _is_loopback(host):
         raise BadRequest("invalid_host", "Without an admin token the admin address is asked by a loopback name only.")
 

@@ -21,9 +21,10 @@ from sluicegate.web.whole import Whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp.web import BaseRequest, StreamResponse
+    from aiohttp.web import StreamResponse
 
     from sluicegate.web.message import Bounds
+    from sluicegate.web.request import Request
     from sluicegate.web.routes import Route, Routes
 
 log = logging.getLogger("sluicegate.web")
@@ -75,21 +76,22 @@ class Front:
         self._head_size = head_size
         self._open_to_all = open_to_all
         self._created = int(time.time())
+        self._ids = head.RequestIds()
         #: From now on each answer ends its connection.
         self.leaving = False
         #: From now on nothing new is served: a request on a kept connection gets 503.
         self.draining = False
 
-    async def answer(self, request: BaseRequest) -> StreamResponse:
+    async def answer(self, request: Request) -> Whole | StreamResponse:
         """Serve one request. Raises nothing but CancelledError: the client left."""
         response = await self._answer(request)
-        if self.leaving or "Upgrade" in request.headers:  # aiohttp loses what stood behind an upgrade
+        if self.leaving or "upgrade" in request.first:  # what stands behind an upgrade is not read
             response.force_close()
         return response
 
-    async def _answer(self, request: BaseRequest) -> StreamResponse:
+    async def _answer(self, request: Request) -> Whole | StreamResponse:
         received, received_at = time.monotonic(), time.time()
-        request_id = head.request_id(request)
+        request_id = self._ids.of(request)
         try:
             route = self._route(request)
             if isinstance(route, Relay):
@@ -103,10 +105,10 @@ class Front:
             log.error("request %s failed: %s", request_id, where(error))  # noqa: TRY400  # its words may quote content
             return self.refuse(request, Internal(), request_id)
 
-    def refuse(self, request: BaseRequest | None, error: RequestFailed, request_id: str = "") -> Whole:
+    def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Write an error in the shape of the request's dialect; without a request, in the default one."""
         dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(head.path_of(request))
-        request_id = request_id or head.new_request_id()
+        request_id = request_id or self._ids.new()
         return Whole(
             request_id,
             error.status,
@@ -115,23 +117,23 @@ class Front:
             close=error.close or request is None or not request.content.is_eof(),
         )
 
-    def _route(self, request: BaseRequest) -> Route:
+    def _route(self, request: Request) -> Route:
         head.check(request, self._head_size)
-        if getattr(request.protocol, "surplus", False):
+        if request.surplus:
             message = "The gateway has as many connections as it may; please try again."
             raise Overloaded("gateway_overloaded", message, headers={"Retry-After": "1"}, close=True)
         if self.draining:
             message = "The gateway is shutting down; please try again."
             raise Draining("gateway_draining", message, headers={"Retry-After": "1"}, close=True)
         route = self._routes.find(request.method, head.path_of(request))
-        if self._open_to_all and "Origin" in request.headers:
+        if self._open_to_all and "origin" in request.first:
             message = "Web pages may not use this gateway: it has no keys configured."
             raise NotAllowed("origin_not_allowed", message)
         return route
 
     async def _relay(
-        self, request: BaseRequest, route: Relay, request_id: str, received: float, received_at: float
-    ) -> StreamResponse:
+        self, request: Request, route: Relay, request_id: str, received: float, received_at: float
+    ) -> Whole | StreamResponse:
         own_headers = error_headers(error_dialect(route), request_id)
         message = Message(request, self._bounds, request_id, received, own_headers)
         exchange = Exchange(
@@ -149,7 +151,7 @@ class Front:
             response = message.settle()
         return response if response is not None else self.refuse(request, Internal(), request_id)
 
-    def _ours(self, request: BaseRequest, route: ModelList | OneModel | Schema, request_id: str) -> Whole:
+    def _ours(self, request: Request, route: ModelList | OneModel | Schema, request_id: str) -> Whole:
         if isinstance(route, Schema):
             body = chat_completion_schema(route.address)
         else:

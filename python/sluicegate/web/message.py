@@ -18,13 +18,12 @@ from multidict import CIMultiDict
 from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsupported, ClientLeft
 from sluicegate.exchange import Sink
 from sluicegate.web import head
-from sluicegate.web.profiles import FORWARDED
 from sluicegate.web.whole import SERVER, Whole, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp.web import BaseRequest
+    from sluicegate.web.request import Request
 
 #: The transport's marks in bytes: above the first the core pauses the upstream, below the second it goes on.
 _HIGH_WATER = 65536
@@ -49,9 +48,9 @@ class Bounds:
     json_only: bool
 
 
-def credentials(request: BaseRequest) -> tuple[Sequence[str], Sequence[str]]:
+def credentials(request: Request) -> tuple[Sequence[str], Sequence[str]]:
     """Give every ``Authorization`` and every ``x-api-key`` header's value."""
-    return request.headers.getall("Authorization", ()), request.headers.getall("X-Api-Key", ())
+    return request.every("authorization"), request.every("x-api-key")
 
 
 class Message:
@@ -64,7 +63,7 @@ class Message:
 
     def __init__(
         self,
-        request: BaseRequest,
+        request: Request,
         bounds: Bounds,
         request_id: str,
         received: float,
@@ -79,7 +78,7 @@ class Message:
         #: Body bytes read from the client.
         self.bytes_in = 0
         #: What the handler must return; None while unopened.
-        self.response: web.StreamResponse | None = None
+        self.response: Whole | web.StreamResponse | None = None
 
     @property
     def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -89,7 +88,7 @@ class Message:
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
         """The request's headers that an upstream may see, names in lower case."""
-        return head.forwarded(self._request, FORWARDED)
+        return self._request.forwarded
 
     async def body(self) -> bytes:
         """Read the whole request body; at its peak that takes twice its size. May be called once.
@@ -124,13 +123,9 @@ class Message:
     def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Make this the whole answer. Only while unopened. The connection closes if the request was not read whole."""
         unread = not self._request.content.is_eof()
+        write_time = self._bounds.write_time
         self.response = Whole(
-            self._request_id,
-            status,
-            self._complete(headers),
-            body,
-            close=unread,
-            write_time=self._bounds.write_time,
+            self._request_id, status, self._complete(headers), body, close=unread, write_time=write_time
         )
         self._ended = True
 
@@ -144,10 +139,10 @@ class Message:
         if request.version < HttpVersion11:
             response.force_close()  # no chunks there: only the end of the connection ends it
         try:
-            await response.prepare(request)
+            await response.prepare(request.aiohttp)
         except ConnectionError:
             raise ClientLeft from None
-        transport = request.transport
+        transport = request.connection.transport
         if transport is None or transport.is_closing():
             raise ClientLeft
         transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
@@ -161,7 +156,7 @@ class Message:
         """Wait until the client has read. Raises TimeoutError after the write timeout, ClientLeft if it left."""
         try:
             async with asyncio.timeout(self._bounds.write_time):
-                await self._request.writer.drain()
+                await self._request.aiohttp.writer.drain()
         except ConnectionError:
             raise ClientLeft from None
 
@@ -171,7 +166,7 @@ class Message:
         Not after a failed write. A client that leaves or stops reading meanwhile has had all there was.
         """
         response = self.response
-        if response is None or self._ended:
+        if self._ended or not isinstance(response, web.StreamResponse):
             return
         self._ended = True
         if not reusable or not self._request.content.is_eof():
@@ -187,9 +182,9 @@ class Message:
     def abort(self) -> None:
         """Drop the client's connection without ending the message: RST, since its buffer is full anyway."""
         self._ended = True
-        reset(self._request.transport)
+        reset(self._request.connection.transport)
 
-    def settle(self) -> web.StreamResponse | None:
+    def settle(self) -> Whole | web.StreamResponse | None:
         """Give what the handler must return; None if nobody answered. A stream left open is aborted, never ended.
 
         aiohttp would end it as if it were whole, and the client could not tell.
@@ -200,21 +195,23 @@ class Message:
 
     def _refuse_unread(self) -> None:
         """Refuse what the head alone tells."""
-        headers = self._request.headers
-        if headers.get("Content-Encoding", "identity").lower() != "identity":
+        headers = self._request.first
+        if headers.get("content-encoding", "identity").lower() != "identity":
             message = "Compressed request bodies are not read; please send it without Content-Encoding."
             raise BodyUnsupported("unsupported_content_encoding", message)
         if self._bounds.json_only and not head.is_json(self._request):
             message = "Please send the body with Content-Type: application/json."
             raise BodyUnsupported("unsupported_media_type", message)
-        if (self._request.content_length or 0) > self._bounds.body:
+        if int(headers.get("content-length", 0)) > self._bounds.body:
             raise self._too_large()
 
     async def _tell_to_go_on(self) -> None:
         request = self._request
-        if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # or aiohttp believes that the answer has begun
+        if request.version >= HttpVersion11 and request.first.get("expect", "").lower() == "100-continue":
+            transport = request.connection.transport
+            if transport is None or transport.is_closing():
+                raise ClientLeft
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _collect(self) -> bytes:
         parts: list[bytes] = []
@@ -231,7 +228,8 @@ class Message:
 
     def _complete(self, headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
         """Add what every answer has; ``server-timing`` tells how long its head took, unless ``headers`` say more."""
-        complete = [*headers, *self._own_headers]
-        if not any(name.lower() == "server-timing" for name, _ in complete):
-            complete.append(("Server-Timing", f"total;dur={(time.monotonic() - self._received) * 1000:.1f}"))
-        return complete
+        for name, _ in headers:
+            if name.lower() == "server-timing":
+                return [*headers, *self._own_headers] if self._own_headers else headers
+        taken = f"total;dur={(time.monotonic() - self._received) * 1000:.1f}"
+        return [*headers, *self._own_headers, ("Server-Timing", taken)]

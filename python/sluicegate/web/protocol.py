@@ -8,6 +8,8 @@ Rules, each with a test in tests/faults:
   Between requests a connection may rest longer. One sweep looks at the heads that are late; no timer per request.
 - A head is bounded as a whole while it is still coming; pipelined requests are bounded by aiohttp (32).
 - A body whose framing breaks, or is most of it, wakes its reader at once; aiohttp would let it wait.
+- One task serves a connection's requests, one after another. aiohttp makes one more for each request, which costs a
+  pass of the loop; the new context it is for is nobody's here.
 - Above the connection limit a request is answered 503 and the connection closed; far above it is dropped unread.
 """
 
@@ -15,26 +17,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import HttpVersion11, http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import _PAYLOAD_ACCESS_ERROR, ERROR, RequestHandler, _ErrInfo
 from typing_extensions import override
 
 from sluicegate.config import ConfigError, Problem
 from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed, where
 from sluicegate.web.head import too_large
+from sluicegate.web.request import Request
+from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from sluicegate.web.whole import Whole
-
-    Answer = Callable[["BaseRequest"], Awaitable["StreamResponse"]]
-    Refuse = Callable[["BaseRequest | None", RequestFailed], "Whole"]
+    Answer = Callable[[Request], Awaitable[Whole | StreamResponse]]
+    Refuse = Callable[[Request | None, RequestFailed], Whole]
 
 log = logging.getLogger("sluicegate.web")
 
@@ -62,6 +65,11 @@ def check_parser() -> None:
         raise ConfigError("this machine", (Problem("aiohttp", missing),))
 
 
+async def _unused(request: BaseRequest) -> StreamResponse:
+    """Stand where aiohttp wants a handler of its own requests, of which there are none."""
+    raise NotImplementedError
+
+
 class Edge(web.Server):
     """Makes a :class:`Connection` of every accepted socket: the protocol factory for ``loop.create_server``.
 
@@ -80,8 +88,9 @@ class Edge(web.Server):
     ) -> None:
         check_parser()
         loop = asyncio.get_running_loop()
-        super().__init__(answer, handler_cancellation=True, loop=loop)
+        super().__init__(_unused, handler_cancellation=True, loop=loop)
         self.loop = loop
+        self.answer = answer
         self.refuse = refuse
         self.head_size = head_size
         self._head_time = head_time
@@ -212,20 +221,119 @@ class Connection(RequestHandler):
             self.force_close()
 
     @override
-    def _make_error_handler(self, err_info: _ErrInfo) -> Answer:
-        error = self._unreadable(err_info.exc)
-
-        async def answer(request: BaseRequest) -> StreamResponse:
-            request._version = HttpVersion11  # noqa: SLF001  # aiohttp answers as 1.0 what it cannot read
-            return self._edge.refuse(None, error)
-
-        return answer
+    async def start(self) -> None:
+        """Serve the connection's requests in turn. Ends when it may not be used again, or with CancelledError."""
+        while not self._force_close:
+            if not self._messages:
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            try:
+                usable = await self._serve_next()
+            except asyncio.CancelledError:
+                self.force_close()
+                raise
+            except ConnectionError:  # the client left
+                break
+            except Exception as error:  # noqa: BLE001  # the last stop before the loop's own handler
+                self.log_exception("Unhandled exception", exc_info=error)
+                self.force_close()
+                break
+            if not usable or self._close or self._force_close:
+                break
+            self._next_keepalive_close_time = self._loop.time() + IDLE
+            if self._keepalive_handle is None:
+                self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
 
     @override
     def log_exception(self, *args: Any, **kw: Any) -> None:
         error = kw.get("exc_info")
         if not isinstance(error, (web.RequestPayloadError, HttpProcessingError)):
             log.error("a connection failed: %s", where(error) if isinstance(error, BaseException) else args[:1])
+
+    async def _serve_next(self) -> bool:
+        """Answer the oldest request that waits. False: the connection must not be used again."""
+        message, payload = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        broken = message.exc if isinstance(message, _ErrInfo) else None
+        request = Request(
+            ERROR if isinstance(message, _ErrInfo) else message,
+            payload,
+            self,
+            cast("asyncio.Task[None]", self._task_handler),
+            surplus=self.surplus,
+            large=self.large,
+        )
+        self._request_in_progress = True
+        try:
+            if broken is None:
+                response = await self._ask(request)
+            else:
+                request.version = HttpVersion11  # or what cannot be read is answered as 1.0
+                response = self._edge.refuse(None, self._unreadable(broken))
+            if self._upgraded and not self._messages:
+                self._decline_upgrade()
+            await self._send(request, response)
+        finally:
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        if not payload.is_eof():
+            await self._linger(payload)
+        return self._keepalive
+
+    def _decline_upgrade(self) -> None:
+        """Read on in HTTP/1.1: the last request asked to leave it (CONNECT does), and has its answer."""
+        self._upgraded = False
+        tail, self._message_tail = self._message_tail, b""
+        if self._parser is not None:
+            self._parser.set_upgraded(False)
+            if tail:
+                self.data_received(tail)
+        if self._buffer_paused and len(self._messages) < self._max_msg_queue_size:
+            self._resume_reading_if_drained()
+
+    async def _ask(self, request: Request) -> Whole | StreamResponse:
+        self._current_request = request  # type: ignore[assignment]  # all that aiohttp does with it is to cancel it
+        try:
+            return await self._edge.answer(request)
+        finally:
+            self._current_request = None
+
+    async def _send(self, request: Request, response: Whole | StreamResponse) -> None:
+        """Write a whole answer, or what a stream still lacks."""
+        if not isinstance(response, Whole):
+            await response.prepare(request.aiohttp)
+            await response.write_eof()
+            self._keepalive = bool(response.keep_alive)
+            return
+        self._keepalive = response.write(request, self.transport)
+        if self._paused:
+            try:
+                async with asyncio.timeout(response.write_time):
+                    await self._drain_helper()
+            except TimeoutError:
+                reset(self.transport)
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Read on what the answer did not wait for, and drop it."""
+        if not self._force_close:
+            try:
+                async with asyncio.timeout(LINGER):
+                    while not payload.is_eof():
+                        await payload.readany()
+            except TimeoutError:
+                self.close()
+        payload.set_exception(_PAYLOAD_ACCESS_ERROR)
 
     def _waiting_for_head(self) -> bool:
         waiter = self._waiter
