@@ -18,7 +18,7 @@ from sluicegate.demo.scripts import Script
 from sluicegate.demo.tls import make_authority
 from sluicegate.demo.upstream import Upstream
 from sluicegate.exchange import Endpoint
-from sluicegate.web import app
+from sluicegate.web import app, profiles
 
 #: Dialects that are relayed but have no endpoint yet, and what stands for whatever no table knows.
 RELAYED = ("gemini", "cohere", "unknown")
@@ -30,6 +30,7 @@ class Inside(Serving):
 
     def __init__(self, listen: int, admin: int, upstream: Upstream, secure: Upstream) -> None:
         self.url, self.admin = f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{admin}"
+        self.upstream = upstream
         self._upstreams = {"plain": upstream, "secure": secure}
         self._numbers = count()
 
@@ -43,19 +44,20 @@ class Inside(Serving):
 
 
 @asynccontextmanager
-async def inside(folder: Path) -> AsyncIterator[Inside]:
-    """Such a gateway, serving until the block's end."""
+async def inside(folder: Path, **settings: Any) -> AsyncIterator[Inside]:
+    """Such a gateway, serving until the block's end. `named/*` leads to the plain upstream by the name `named.test`."""
     authority = make_authority(folder)
     async with Upstream() as upstream, Upstream(tls=authority.server_context()) as secure:
         upstreams = {
             "plain": {"dialect": "openai", "base_url": upstream.base_url},
             "secure": {"dialect": "openai", "base_url": secure.base_url, "ca_file": str(authority.ca_file)},
         }
+        upstreams["named"] = {"dialect": "openai", "base_url": f"http://named.test:{upstream.port}/v1"}
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
         file = folder / "inside.json"
-        file.write_text(json.dumps(configuration(upstreams, models)), encoding="utf-8")
+        file.write_text(json.dumps(configuration(upstreams, models, **settings)), encoding="utf-8")
         with socket.create_server(("127.0.0.1", 0)) as clients, socket.create_server(("127.0.0.1", 0)) as admins:
-            running = await app.start(load(file, {}), [clients], [admins], ENDPOINTS)
+            running = await app.start(load(file, {}), [clients], [admins], (*profiles.ENDPOINTS, *ENDPOINTS))
             yield Inside(clients.getsockname()[1], admins.getsockname()[1], upstream, secure)
             running.begin_drain()
             await running.stop_accepting()
