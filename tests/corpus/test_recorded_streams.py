@@ -139,7 +139,7 @@ async def relay(scene: Scene, stream: Stream, script: Script, *, secure: bool, a
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("stream", choice(lambda stream: stream.dialect in SURFACES))
-async def test_the_client_gets_what_was_recorded(scene: Scene, stream: Stream, secure: bool) -> None:
+async def test_69_the_client_gets_what_was_recorded(scene: Scene, stream: Stream, secure: bool) -> None:
     for script in cuts(stream, stream.read()):
         await relay(scene, stream, script, secure=secure, asked=True)
         if stream.dialect in COMPLETIONS:
@@ -152,7 +152,7 @@ async def test_the_client_gets_what_was_recorded(scene: Scene, stream: Stream, s
         lambda stream: stream.dialect in SURFACES and stream.id in ONE_PER_PROVIDER and stream.record["bytes"] < 200_000
     ),
 )
-async def test_byte_by_byte_as_well(scene: Scene, stream: Stream) -> None:
+async def test_69_byte_by_byte_as_well(scene: Scene, stream: Stream) -> None:
     data = stream.read()
     await relay(scene, stream, replay(data, bytewise), secure=False, asked=True)
     await relay(scene, stream, replay(data).recut(bytewise), secure=True, asked=False)
