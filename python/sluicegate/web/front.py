@@ -84,26 +84,25 @@ class Front:
 
     async def answer(self, request: Request) -> Whole | StreamResponse:
         """Serve one request. Raises nothing but CancelledError: the client left."""
-        response = await self._answer(request)
-        if self.leaving or "upgrade" in request.first:  # what stands behind an upgrade is not read
-            response.force_close()
-        return response
-
-    async def _answer(self, request: Request) -> Whole | StreamResponse:
         received, received_at = time.monotonic(), time.time()
         request_id = self._ids.of(request)
+        response: Whole | StreamResponse
         try:
             route = self._route(request)
             if isinstance(route, Relay):
-                return await self._relay(request, route, request_id, received, received_at)
-            return self._ours(request, route, request_id)
+                response = await self._relay(request, route, request_id, received, received_at)
+            else:
+                response = self._ours(request, route, request_id)
         except RequestFailed as error:
-            return self.refuse(request, error, request_id)
+            response = self.refuse(request, error, request_id)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001  # the last stop before aiohttp's own page
+        except Exception as error:  # noqa: BLE001  # the last stop before the connection's end
             log.error("request %s failed: %s", request_id, where(error))  # noqa: TRY400  # its words may quote content
-            return self.refuse(request, Internal(), request_id)
+            response = self.refuse(request, Internal(), request_id)
+        if self.leaving or "upgrade" in request.first:  # what stands behind an upgrade is not read
+            response.force_close()
+        return response
 
     def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Write an error in the shape of the request's dialect; without a request, in the default one."""

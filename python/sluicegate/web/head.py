@@ -38,7 +38,7 @@ def check(request: Request, limit: int) -> None:
     ):
         message = "Transfer-Encoding must be exactly `chunked`, and the request HTTP/1.1."
         raise BadRequest("unsupported_transfer_encoding", message, close=True)
-    if len(request.every("authorization")) > 1:
+    if request.repeats("authorization"):
         raise BadRequest("duplicate_header", "The Authorization header stands more than once.", close=True)
     host = headers.get("host")
     if host is not None and _HOST.fullmatch(host) is None:

@@ -276,13 +276,24 @@ class Connection(RequestHandler):
         self._request_in_progress = True
         try:
             if broken is None:
-                response = await self._ask(request)
+                self._current_request = request  # type: ignore[assignment]  # for aiohttp to cancel, nothing else
+                try:
+                    response = await self._edge.answer(request)
+                finally:
+                    self._current_request = None
             else:
                 request.version = HttpVersion11  # or what cannot be read is answered as 1.0
                 response = self._edge.refuse(None, self._unreadable(broken))
             if self._upgraded and not self._messages:
                 self._decline_upgrade()
-            await self._send(request, response)
+            if isinstance(response, Whole):
+                self._keepalive = response.write(request, self.transport)
+                if self._paused:
+                    await self._wait_for_reader(response.write_time)
+            else:  # what a stream still lacks
+                await response.prepare(request.aiohttp)
+                await response.write_eof()
+                self._keepalive = bool(response.keep_alive)
         finally:
             self._request_in_progress = False
             if self._handler_waiter is not None:
@@ -302,27 +313,13 @@ class Connection(RequestHandler):
         if self._buffer_paused and len(self._messages) < self._max_msg_queue_size:
             self._resume_reading_if_drained()
 
-    async def _ask(self, request: Request) -> Whole | StreamResponse:
-        self._current_request = request  # type: ignore[assignment]  # all that aiohttp does with it is to cancel it
+    async def _wait_for_reader(self, patience: float) -> None:
+        """Wait until the client has read; drop it after ``patience`` seconds."""
         try:
-            return await self._edge.answer(request)
-        finally:
-            self._current_request = None
-
-    async def _send(self, request: Request, response: Whole | StreamResponse) -> None:
-        """Write a whole answer, or what a stream still lacks."""
-        if not isinstance(response, Whole):
-            await response.prepare(request.aiohttp)
-            await response.write_eof()
-            self._keepalive = bool(response.keep_alive)
-            return
-        self._keepalive = response.write(request, self.transport)
-        if self._paused:
-            try:
-                async with asyncio.timeout(response.write_time):
-                    await self._drain_helper()
-            except TimeoutError:
-                reset(self.transport)
+            async with asyncio.timeout(patience):
+                await self._drain_helper()
+        except TimeoutError:
+            reset(self.transport)
 
     async def _linger(self, payload: StreamReader) -> None:
         """Read on what the answer did not wait for, and drop it."""

@@ -110,6 +110,10 @@ class Request:
             return (self.first[name],)
         return (self.first[name], *(value for other, value in self._again if other == name))
 
+    def repeats(self, name: str) -> bool:
+        """Tell whether a header that the edge looks at stands more than once; ``name`` in lower case."""
+        return bool(self._again) and len(self.every(name)) > 1
+
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """All headers as they were sent."""
@@ -126,12 +130,11 @@ class Request:
 
         Left out is what the ``Connection`` header names (RFC 9110 7.6.1) and what is not printable ASCII.
         """
+        printable = [header for header in self._forwarded if header[1].isascii() and header[1].isprintable()]
+        if "connection" not in self.first:
+            return printable
         hop = {token.strip().lower() for value in self.every("connection") for token in value.split(",")}
-        return [
-            (name, value)
-            for name, value in self._forwarded
-            if name not in hop and value.isascii() and value.isprintable()
-        ]
+        return [header for header in printable if header[0] not in hop]
 
     @property
     def aiohttp(self) -> BaseRequest:
