@@ -42,6 +42,7 @@ SCENARIOS = (
     Scenario("burst plain", "plain", BURST, 3),
     Scenario("burst tls", "tls", BURST, 3),
     Scenario("json plain", "plain", {"answer": "json", "connections": 32, "warm": 1}, 3),
+    Scenario("json paced", "plain", {"answer": "json", "rate": 500, "warm": 1}, 4),
     Scenario("latency", "plain", LATENCY, 5, direct=True),
     Scenario("latency beside 1 MB", "plain", LATENCY, 5, direct=True, beside=LARGE_BODIES),
 )
