@@ -178,6 +178,7 @@ impl Blocks<'_> {
         if self.splitter.place == Place::ClosedByCr {
             self.splitter.place = Place::Start;
             if rest[0] == b'\n' {
+                self.splitter.crlf = true;
                 self.pos += 1;
                 return Some(Block { raw: &rest[..1], kind: BlockKind::LineFeed, first: false });
             }

@@ -139,15 +139,26 @@ impl Connection {
     }
 
     /// A future: `True` when the stream has ended, `False` when the client reads too slowly; then wait for it and call
-    /// `resume`. `write` and `buffered` are bound methods of the client's transport; `framed` asks for HTTP chunks.
-    fn relay(&self, py: Python<'_>, write: Py<PyAny>, buffered: Py<PyAny>, framed: bool) -> PyResult<Py<PyAny>> {
+    /// `resume`. `write` and `buffered` are bound methods of the client's transport; `framed` asks for HTTP chunks;
+    /// `head` leaves in one write with what was held.
+    fn relay(
+        &self,
+        py: Python<'_>,
+        head: &[u8],
+        write: Py<PyAny>,
+        buffered: Py<PyAny>,
+        framed: bool,
+    ) -> PyResult<Py<PyAny>> {
         let future = self.wait(py)?;
         {
             let mut seat = self.seat();
             seat.client = Some(Sink { write, buffered });
             seat.unasked = 0;
         }
-        self.run(py, |core, now, actions| core.open(now, framed, actions));
+        self.run(py, |core, now, actions| {
+            actions.client.extend_from_slice(head);
+            core.open(now, framed, actions);
+        });
         Ok(future)
     }
 
