@@ -241,11 +241,12 @@ class Connection(asyncio.Protocol):
         """The first word on a request. ``total`` seconds are left for the whole exchange."""
 
     def relay(
-        self, write: Callable[[bytes], None], buffered: Callable[[], int], framed: bool
+        self, head: bytes, write: Callable[[bytes], None], buffered: Callable[[], int], framed: bool
     ) -> asyncio.Future[bool]:
         """True once the stream has ended; False when the client reads too slowly: wait for it, then ``resume``.
 
-        ``write`` and ``buffered`` are bound methods of the client's transport; ``framed`` asks for HTTP chunks.
+        ``write`` and ``buffered`` are bound methods of the client's transport; ``framed`` asks for HTTP chunks; ``head``
+        leaves in one write with what was held.
         """
 
     def resume(self) -> asyncio.Future[bool]:

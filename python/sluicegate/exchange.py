@@ -57,8 +57,13 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class Sink(msgspec.Struct, frozen=True):
-    """Where Rust writes the client's bytes: the transport's bound methods, and whether bytes go in HTTP chunks."""
+    """Where Rust writes the client's bytes.
 
+    ``head`` is the message's and leaves with the first of them; ``write`` and ``buffered`` are bound methods of the
+    transport; ``framed`` asks for HTTP chunks.
+    """
+
+    head: bytes
     write: Callable[[bytes], None]
     buffered: Callable[[], int]
     framed: bool
@@ -86,7 +91,7 @@ class Client(Protocol):
         """The answer is this, whole. Only while unopened."""
 
     async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
-        """Sends the head of a 200 event stream. Raises ClientLeft."""
+        """Opens a 200 event stream; its head leaves with the first bytes. Raises ClientLeft."""
 
     async def drain(self) -> None:
         """Waits until the client has read. Raises TimeoutError after the write timeout."""

@@ -57,7 +57,7 @@ class Attempt:
         connection = self._connection
         if connection is None:
             raise RuntimeError("nothing was asked yet")
-        ended = await connection.relay(sink.write, sink.buffered, sink.framed)
+        ended = await connection.relay(sink.head, sink.write, sink.buffered, sink.framed)
         while not ended:
             await client.drain()
             ended = await connection.resume()

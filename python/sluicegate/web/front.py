@@ -21,9 +21,8 @@ from sluicegate.web.whole import Whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp.web import StreamResponse
-
     from sluicegate.web.message import Bounds
+    from sluicegate.web.opened import Opened
     from sluicegate.web.request import Request
     from sluicegate.web.routes import Route, Routes
 
@@ -82,11 +81,11 @@ class Front:
         #: From now on nothing new is served: a request on a kept connection gets 503.
         self.draining = False
 
-    async def answer(self, request: Request) -> Whole | StreamResponse:
+    async def answer(self, request: Request) -> Whole | Opened:
         """Serve one request. Raises nothing but CancelledError: the client left."""
         received, received_at = time.monotonic(), time.time()
         request_id = self._ids.of(request)
-        response: Whole | StreamResponse
+        response: Whole | Opened
         try:
             route = self._route(request)
             if isinstance(route, Relay):
@@ -132,7 +131,7 @@ class Front:
 
     async def _relay(
         self, request: Request, route: Relay, request_id: str, received: float, received_at: float
-    ) -> Whole | StreamResponse:
+    ) -> Whole | Opened:
         own_headers = error_headers(error_dialect(route), request_id)
         message = Message(request, self._bounds, request_id, received, own_headers)
         exchange = Exchange(

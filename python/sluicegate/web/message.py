@@ -1,8 +1,8 @@
 """The client's message over aiohttp: the request's body in, one answer out.
 
-It has four states: unopened, opened (a 200 head is sent), committed (bytes of a target are in it), ended. aiohttp opens
-and ends it; in between only the core writes, through the :class:`~sluicegate.exchange.Sink`. Once opened there is no
-other answer: whatever happens, the handler returns :attr:`Message.response` and nothing else.
+It has four states: unopened, opened (it will be a 200 stream), committed (bytes of a target are in it), ended. Between
+opening and ending only the core writes, through the :class:`~sluicegate.exchange.Sink`, and begins with the head. Once
+opened there is no other answer: whatever happens, the handler returns :attr:`Message.response` and nothing else.
 """
 
 from __future__ import annotations
@@ -13,26 +13,17 @@ import time
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
 
 from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsupported, ClientLeft
 from sluicegate.exchange import Sink
 from sluicegate.web import head
-from sluicegate.web.whole import SERVER, Whole, reset
+from sluicegate.web.opened import Opened
+from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluicegate.web.request import Request
-
-#: The transport's marks in bytes: above the first the core pauses the upstream, below the second it goes on.
-_HIGH_WATER = 65536
-_LOW_WATER = 16384
-_EVENT_STREAM = (
-    ("Content-Type", "text/event-stream; charset=utf-8"),
-    ("Cache-Control", "no-cache, no-transform"),
-    ("X-Accel-Buffering", "no"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +69,7 @@ class Message:
         #: Body bytes read from the client.
         self.bytes_in = 0
         #: What the handler must return; None while unopened.
-        self.response: Whole | web.StreamResponse | None = None
+        self.response: Whole | Opened | None = None
 
     @property
     def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -130,27 +121,12 @@ class Message:
         self._ended = True
 
     async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
-        """Send the head of a 200 event stream. Raises ClientLeft."""
-        request = self._request
-        fields = CIMultiDict([*_EVENT_STREAM, *self._complete(headers)])
-        fields["Server"] = SERVER
-        fields["X-Request-Id"] = self._request_id
-        response = self.response = web.StreamResponse(headers=fields)
-        if request.version < HttpVersion11:
-            response.force_close()  # no chunks there: only the end of the connection ends it
-        try:
-            await response.prepare(request.aiohttp)
-        except ConnectionError:
-            raise ClientLeft from None
-        transport = request.connection.transport
+        """Open a 200 event stream; its head leaves with the first bytes. Raises ClientLeft."""
+        transport = self._request.connection.transport
         if transport is None or transport.is_closing():
             raise ClientLeft
-        transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
-        return Sink(
-            write=transport.write,
-            buffered=transport.get_write_buffer_size,
-            framed=response.headers.get("Transfer-Encoding") == "chunked",
-        )
+        opened = self.response = Opened(self._request, transport, self._request_id, self._complete(headers))
+        return Sink(opened.head, transport.write, transport.get_write_buffer_size, opened.framed)
 
     async def drain(self) -> None:
         """Wait until the client has read. Raises TimeoutError after the write timeout, ClientLeft if it left."""
@@ -166,17 +142,17 @@ class Message:
         Not after a failed write. A client that leaves or stops reading meanwhile has had all there was.
         """
         response = self.response
-        if self._ended or not isinstance(response, web.StreamResponse):
+        if self._ended or not isinstance(response, Opened):
             return
         self._ended = True
         if not reusable or not self._request.content.is_eof():
             response.force_close()
         try:
-            async with asyncio.timeout(self._bounds.write_time):
-                await response.write_eof()
+            response.end()
+            await self.drain()
         except TimeoutError:
             self.abort()
-        except ConnectionError:
+        except (ConnectionError, ClientLeft):
             return
 
     def abort(self) -> None:
@@ -184,10 +160,10 @@ class Message:
         self._ended = True
         reset(self._request.connection.transport)
 
-    def settle(self) -> Whole | web.StreamResponse | None:
+    def settle(self) -> Whole | Opened | None:
         """Give what the handler must return; None if nobody answered. A stream left open is aborted, never ended.
 
-        aiohttp would end it as if it were whole, and the client could not tell.
+        Ended as if it were whole, the client could not tell.
         """
         if self.response is not None and not self._ended:
             self.abort()

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
-    Answer = Callable[[Request], Awaitable[Whole | StreamResponse]]
+    from sluicegate.web.opened import Opened
+
+    Answer = Callable[[Request], Awaitable[Whole | Opened]]
     Refuse = Callable[[Request | None, RequestFailed], Whole]
 
 log = logging.getLogger("sluicegate.web")
@@ -290,10 +292,8 @@ class Connection(RequestHandler):
                 self._keepalive = response.write(request, self.transport)
                 if self._paused:
                     await self._wait_for_reader(response.write_time)
-            else:  # what a stream still lacks
-                await response.prepare(request.aiohttp)
-                await response.write_eof()
-                self._keepalive = bool(response.keep_alive)
+            else:
+                self._keepalive = response.keep_alive
         finally:
             self._request_in_progress = False
             if self._handler_waiter is not None:

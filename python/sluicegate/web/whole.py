@@ -47,7 +47,7 @@ class Whole:
         write_time: float = WRITE_TIME,
     ) -> None:
         self._status = status
-        self._headers = [f"{name}: {value}" for name, value in headers]
+        self._headers = checked(headers)
         if request_id:
             self._headers.append(f"X-Request-Id: {request_id}")
         self._body = body
@@ -61,9 +61,6 @@ class Whole:
 
     def render(self, version: str, *, keep_alive: bool, bodiless: bool = False) -> tuple[bytes, bytes]:
         """Write head and body. Raises ValueError if a header would break its line."""
-        told = "".join(self._headers)
-        if not told.isprintable() and _BREAKS_A_LINE.search(told) is not None:
-            raise ValueError("a header's value holds a control character")
         lines = "\r\n".join(["", *self._headers])
         if "\r\ncontent-type:" not in lines.lower():
             lines += "\r\nContent-Type: application/json"
@@ -95,6 +92,15 @@ class Whole:
             transport.write(head)
             transport.write(body)
         return keep_alive
+
+
+def checked(headers: Sequence[tuple[str, str]]) -> list[str]:
+    """Write headers as lines. Raises ValueError if one would break its line."""
+    lines = [f"{name}: {value}" for name, value in headers]
+    told = "".join(lines)
+    if not told.isprintable() and _BREAKS_A_LINE.search(told) is not None:
+        raise ValueError("a header's value holds a control character")
+    return lines
 
 
 def reset(transport: asyncio.WriteTransport | None) -> None:

@@ -162,7 +162,7 @@ impl Story {
         }
         if reading.terminal && !self.plan.done.is_empty() {
             self.done = true;
-            if block.raw.ends_with(b"\r\n\r") {
+            if block.raw.ends_with(b"\n\r") {
                 // The LF of that CRLF is still under way, and the client's message ends here.
                 out.push(b'\n');
             }
