@@ -17,7 +17,7 @@ impl Connection {
     pub(super) fn plaintext(&mut self, now: Micros, mut data: &[u8], actions: &mut Actions) {
         while !data.is_empty() {
             match self.state {
-                State::Busy | State::Draining { .. } => {}
+                State::Busy | State::Draining { .. } if !self.message_over => {}
                 // A byte nobody asked for: whatever it is, the next request must not read it.
                 _ => return self.close(actions),
             }
