@@ -53,6 +53,7 @@ pub(super) struct Story {
     pub(super) account: Account,
     pub(super) commits: bool,
     pub(super) done: bool,
+    line_feed_given: bool,
     pub(super) finished_at: Option<Micros>,
     pub(super) sent_at: Micros,
     pub(super) last_byte: Micros,
@@ -71,6 +72,7 @@ impl Story {
             account: Account::default(),
             commits: false,
             done: false,
+            line_feed_given: false,
             finished_at: None,
             sent_at: now,
             last_byte: now,
@@ -126,6 +128,7 @@ impl Story {
             return false;
         }
         match block.kind {
+            BlockKind::LineFeed if std::mem::take(&mut self.line_feed_given) => {}
             BlockKind::LineFeed => out.extend_from_slice(block.raw),
             BlockKind::Spilled => self.spill(block.raw, out),
             BlockKind::Event => return self.event(now, block, at_eof, out),
@@ -134,6 +137,7 @@ impl Story {
     }
 
     fn event(&mut self, now: Micros, block: &Block<'_>, at_eof: bool, out: &mut Vec<u8>) -> bool {
+        self.line_feed_given = false;
         let fields = Fields::parse(block.raw, block.first);
         let reading = self.reader.read(&fields);
         if fields.has_data {
@@ -151,6 +155,7 @@ impl Story {
             }
             self.pass(block, &fields, &reading, out);
             if error == InBandError::Invisible {
+                self.give_line_feed(block, out);
                 out.extend_from_slice(self.plan.error_event(End::ErrorInBand));
             }
         } else if !(reading.usage_only && self.plan.strip_usage) {
@@ -162,15 +167,20 @@ impl Story {
         }
         if reading.terminal && !self.plan.done.is_empty() {
             self.done = true;
-            if block.raw.ends_with(b"\n\r") {
-                // The LF of that CRLF is still under way, and the client's message ends here.
-                out.push(b'\n');
-            }
+            self.give_line_feed(block, out);
             self.ended = Some(if self.account.error { End::ErrorInBand } else { End::Completed });
         } else if self.finished_at.is_none() && self.reader.complete() {
             self.finished_at = Some(now);
         }
         reading.content
+    }
+
+    /// The LF of a CRLF cut behind its CR is still under way: it is the client's before anything of ours, or the end.
+    fn give_line_feed(&mut self, block: &Block<'_>, out: &mut Vec<u8>) {
+        if block.raw.ends_with(b"\n\r") {
+            out.push(b'\n');
+            self.line_feed_given = true;
+        }
     }
 
     /// Writes an event as the plan wants it: most often as it came.
