@@ -137,6 +137,7 @@ impl Story {
     }
 
     fn event(&mut self, now: Micros, block: &Block<'_>, at_eof: bool, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
         self.line_feed_given = false;
         let fields = Fields::parse(block.raw, block.first);
         let reading = self.reader.read(&fields);
@@ -161,6 +162,8 @@ impl Story {
         } else if !(reading.usage_only && self.plan.strip_usage) {
             self.pass(block, &fields, &reading, out);
         }
+        // An event that was dropped takes the LF of its cut CRLF with it.
+        self.line_feed_given |= out.len() == before;
         self.commits |= reading.commits && !(at_eof && reading.malformed);
         if reading.content && self.account.first_content.is_none() {
             self.account.first_content = Some(now);
