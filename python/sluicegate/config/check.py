@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sluicegate.config.model import DEFAULT_STORE, PROFILES, RELAYED, Settings, Timeouts, Upstream
+from sluicegate.config.bounds import Timeouts
+from sluicegate.config.model import DEFAULT_STORE, Settings
 from sluicegate.config.read import Problems, child, is_read
 from sluicegate.config.readers import bytes_text, unknown
+from sluicegate.config.routes import PROFILES, RELAYED, Upstream
 from sluicegate.config.values import Address, shown
 
 _EXAMPLE_UPSTREAM = '{openai: {dialect: openai, base_url: "https://api.openai.com/v1", api_key: "${OPENAI_API_KEY}"}}'

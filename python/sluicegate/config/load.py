@@ -20,9 +20,10 @@ import yaml
 
 from sluicegate.config.check import check, warnings
 from sluicegate.config.expand import Sources, expand_tree
-from sluicegate.config.model import LOOPBACK_POOL_IDLE, Settings, Tls, Upstream
+from sluicegate.config.model import Settings, Tls
 from sluicegate.config.read import Problem, Problems, child, is_read, read_struct
 from sluicegate.config.readers import Wrong
+from sluicegate.config.routes import LOOPBACK_POOL_IDLE, Upstream
 from sluicegate.config.values import kind_of, shown
 
 _LARGEST_FILE: Final = 4 << 20

@@ -14,8 +14,8 @@ from typing import Annotated, TypeVar, Union, cast, get_args, get_origin, get_ty
 
 import msgspec
 
-from sluicegate.config.model import Setting
 from sluicegate.config.readers import Wrong, unknown
+from sluicegate.config.setting import Setting
 from sluicegate.config.values import kind_of, shown
 
 S = TypeVar("S", bound=msgspec.Struct)

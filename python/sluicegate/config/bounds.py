@@ -1,0 +1,141 @@
+"""Settings of how long anything may take and how large it may be."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from sluicegate.config.readers import seconds, size, whole
+from sluicegate.config.setting import Setting
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations in seconds."""
+
+    connect: Annotated[
+        float,
+        Setting(
+            "name, TCP and TLS of one connection to an upstream; then 504 `upstream_connect_timeout`", seconds(), "s"
+        ),
+    ] = 5.0
+    header: Annotated[
+        float, Setting("a client's request head from its first byte on; then the connection is closed", seconds(), "s")
+    ] = 10.0
+    body: Annotated[float, Setting("a client's whole request body; then 408 `request_timeout`", seconds(), "s")] = 60.0
+    first_content: Annotated[
+        float,
+        Setting(
+            "a stream's first content, from the request sent; comments do not count; then 504 `upstream_timeout`",
+            seconds(),
+            "s",
+        ),
+    ] = 600.0
+    idle: Annotated[
+        float,
+        Setting(
+            "silence inside a stream; any byte resets it; then the stream ends with the error event `upstream_stalled`",
+            seconds(),
+            "s",
+        ),
+    ] = 300.0
+    total: Annotated[
+        float,
+        Setting("one request, whole; then 504, or inside a stream the error event, `total_timeout`", seconds(), "s"),
+    ] = 3600.0
+    write: Annotated[
+        float,
+        Setting("a client that does not read; then both its connection and the upstream's are dropped", seconds(), "s"),
+    ] = 60.0
+    heartbeat: Annotated[
+        float,
+        Setting(
+            "silence before a keep-alive comment; not built yet: only 15 is accepted, and none is sent", seconds(), "s"
+        ),
+    ] = 15.0
+    pool_idle: Annotated[
+        float | None,
+        Setting(
+            "an unused connection to an upstream; then it is closed",
+            seconds(),
+            "s",
+            "30; 4 for plain upstreams on loopback",
+        ),
+    ] = None
+    done_grace: Annotated[
+        float,
+        Setting(
+            "from the last finish reason (or terminal event) to `[DONE]` (or EOF); then the stream is ended properly",
+            seconds(zero=True),
+            "s",
+        ),
+    ] = 5.0
+    drain: Annotated[
+        float,
+        Setting(
+            "running exchanges after SIGTERM; then streams end with the error event `gateway_draining`",
+            seconds(zero=True),
+            "s",
+        ),
+    ] = 60.0
+    drain_delay: Annotated[
+        float,
+        Setting(
+            "from SIGTERM (readiness 503) to the end of accepting; a second signal ends at once",
+            seconds(zero=True),
+            "s",
+        ),
+    ] = 0.0
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, and counts."""
+
+    head: Annotated[int, Setting("a client's request head; then 431 `headers_too_large`", size(1 << 10), "bytes")] = (
+        32 << 10
+    )
+    body: Annotated[
+        int,
+        Setting("a client's request body; then 413 `request_too_large`, without reading on", size(1 << 10), "bytes"),
+    ] = 64 << 20
+    event: Annotated[
+        int,
+        Setting(
+            "one event of a stream that must be rewritten; then the error event `upstream_event_too_large`; "
+            "others pass unparsed and are counted",
+            size(1 << 10),
+            "bytes",
+        ),
+    ] = 16 << 20
+    held: Annotated[
+        int,
+        Setting(
+            "what is held back of a stream before its first content; then it is the client's as it is",
+            size(1 << 10),
+            "bytes",
+        ),
+    ] = 256 << 10
+    held_total: Annotated[
+        int, Setting("all held bytes together; then new streams get 503 `gateway_overloaded`", size(1 << 20), "bytes")
+    ] = 512 << 20
+    error_body: Annotated[int, Setting("an upstream's error body; the rest is not read", size(1 << 10), "bytes")] = (
+        64 << 10
+    )
+    answer: Annotated[
+        int,
+        Setting("an upstream's whole (not streamed) answer; then 502 `upstream_too_large`", size(1 << 10), "bytes"),
+    ] = 64 << 20
+    connections: Annotated[
+        int,
+        Setting(
+            "clients' connections; requests on more are answered 503 `gateway_overloaded`, and far more dropped",
+            whole(1),
+            "connections",
+        ),
+    ] = 10_000
+    per_upstream: Annotated[
+        int, Setting("requests in flight to one upstream; then they queue", whole(1), "requests")
+    ] = 1000
+    queue: Annotated[
+        int, Setting("requests waiting for one upstream; then 503 `upstream_queue_full`", whole(0), "requests")
+    ] = 1000

@@ -1,0 +1,141 @@
+"""Settings of where requests come in and go: upstreams, models and their targets, mounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+import msgspec
+
+from sluicegate.config.readers import base_url, choice, header_name, path_prefix, secret, text, whole
+from sluicegate.config.setting import Setting
+from sluicegate.config.values import BaseUrl, Secret
+
+#: Which API pages a mount may speak as, and what is missing before it may ("" where nothing is).
+PROFILES: Mapping[str, str] = MappingProxyType(
+    {
+        "openai": "",
+        "transparent": "",
+        "prefixed": "",
+        "bifrost": "the `fallbacks` field, `extra_fields` and its error shape are missing",
+        "caicaini": "credits, its error envelope and its finish reasons are missing",
+    }
+)
+#: Upstream dialects that an endpoint relays.
+RELAYED: tuple[str, ...] = ("openai", "anthropic")
+#: Seconds an unused connection to a plain upstream on this machine is kept: such servers close theirs after 5.
+LOOPBACK_POOL_IDLE = 4.0
+
+Dialect = Literal["openai", "anthropic", "gemini", "cohere"]
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's API, or one server."""
+
+    dialect: Annotated[
+        Dialect,
+        Setting(
+            "how it is spoken to: openai, anthropic, gemini or cohere",
+            choice("dialect", "openai", "anthropic", "gemini", "cohere"),
+        ),
+    ]
+    base_url: Annotated[
+        BaseUrl,
+        Setting(
+            "http or https, host, maybe a port and a path prefix; no trailing slash, user or query", base_url, "URL"
+        ),
+    ]
+    api_key: Annotated[
+        Secret | None,
+        Setting("our credential there, sent as its dialect says; without it none is sent", secret, "secret"),
+    ] = None
+    headers: Annotated[
+        Mapping[str, Secret],
+        Setting(
+            "headers added to each request; a framing or credential header that we set is refused",
+            secret,
+            name=header_name,
+        ),
+    ] = MappingProxyType({})
+    ca_file: Annotated[str | None, Setting("PEM file of authorities trusted beside the system's", text, "file")] = None
+    usage_request: Annotated[
+        Literal["inject", "never", "learn"],
+        Setting(
+            "whether streams are asked for usage: `inject` sets `stream_options.include_usage`, "
+            "`never` leaves it as the caller sent it; `learn` is not built yet: refused",
+            choice("choice", "inject", "never", "learn"),
+        ),
+    ] = "inject"
+    name: str = ""
+    """Its name in the file."""
+    ca_pem: bytes = b""
+    """What ``ca_file`` holds."""
+    pool_idle: float = 30.0
+    """Seconds an unused connection to it is kept: ``timeouts.pool_idle``, or 4 for plain upstreams on loopback."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model's requests go."""
+
+    upstream: Annotated[str, Setting("a name under `upstreams`", text)]
+    model: Annotated[
+        str, Setting("the model's name there; one `*` stands for what a name such as `openai/*` matched", text)
+    ]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as callers name it, or all models below a prefix."""
+
+    targets: Annotated[tuple[Target, ...], Setting("where its requests go; more than one is not built yet: refused")]
+    max_output: Annotated[
+        int | None,
+        Setting(
+            "most tokens it writes; reserved at admission once limits are built, until then a warning",
+            whole(1, 1 << 40),
+            "tokens",
+        ),
+    ] = None
+    usage_event: Annotated[
+        Literal["asked", "pass", "always"] | None,
+        Setting(
+            "`asked`: only who asked gets the usage event; `pass`: as the upstream sends it; `always`",
+            choice("choice", "asked", "pass", "always"),
+            default="the profile's",
+        ),
+    ] = None
+    model_in_response: Annotated[
+        Literal["provider", "requested"] | None,
+        Setting(
+            "whose model name stands in answers: the provider's or the one asked for",
+            choice("choice", "provider", "requested"),
+            default="the profile's",
+        ),
+    ] = None
+    done: Annotated[
+        Literal["ensure", "pass"] | None,
+        Setting(
+            "`ensure`: a finished stream without `[DONE]` gets one; `pass`: as the upstream ends it",
+            choice("choice", "ensure", "pass"),
+            default="the profile's",
+        ),
+    ] = None
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A path prefix and the API page it speaks as."""
+
+    prefix: Annotated[str, Setting("the path before `/chat/completions`; `/` for none", path_prefix, "path")]
+    profile: Annotated[
+        str,
+        Setting(
+            "openai, transparent or prefixed; bifrost and caicaini are not built yet: refused",
+            choice("profile", *PROFILES),
+        ),
+    ] = "openai"
+    public_url: Annotated[
+        BaseUrl | None,
+        Setting(
+            "where clients see this mount; names the `$schema` of answers; without it there is none", base_url, "URL"
+        ),
+    ] = None
