@@ -18,7 +18,8 @@ from tests.telemetry.rows import USAGE, row
 
 from sluicegate import _native
 from sluicegate.exchange import Provenance, Row, Tokens, Usage
-from sluicegate.telemetry.metrics import OTHER, SERIES, Metrics, Series
+from sluicegate.telemetry.metrics import OTHER, Metrics
+from sluicegate.telemetry.series import SERIES, Series
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROVENANCES: list[Provenance] = ["provider", "partial", "estimated", "none"]

@@ -1,0 +1,190 @@
+"""Every series the gateway shows: one table.
+
+Rules:
+
+- A series that is not in :data:`SERIES` does not exist; the README's table is compared with it.
+- Labels say what the *configuration* says: ``model`` is a configured name, a wildcard's pattern or ``_other``,
+  ``target`` likewise. No string of a client's or an upstream's becomes a label.
+- Whatever comes beyond a family's ``cap`` is counted under ``_other``, and that is counted too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+# OpenTelemetry's buckets, and on: its own end at 81.92 s and 10 s, streams do not.
+_DURATION = (0.005, *(0.01 * 2**power for power in range(16)), 600.0)
+_FIRST = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(15.0, 20.0, 30.0, 45.0, 60.0),
+)
+_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_TOKENS = tuple(float(4**power) for power in range(14))
+_GAP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SHORT = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+_LAG = (*_SHORT, 1.0, 2.5)
+
+_ASKED = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_response_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One row of the table. Buckets are in the unit the name says; ``cap`` is how many label sets there may be."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    cap: int = 0
+
+
+REQUESTS = Series(
+    "sluicegate_requests_total",
+    "counter",
+    "Requests that ended. status 499: the client left before a head; error_type is empty on success.",
+    ("model", "target", "status", "error_type"),
+    cap=4096,
+)
+TOKENS = Series(
+    "sluicegate_tokens_total",
+    "counter",
+    "Tokens. cached_input and cache_write are parts of input, reasoning of output.",
+    ("model", "target", "direction", "provenance"),
+    cap=4096,
+)
+BYTES = Series(
+    "sluicegate_bytes_total",
+    "counter",
+    "Body bytes of ended requests: in is what the gateway read from that side, out what it wrote to it.",
+    ("side", "direction"),
+    cap=4,
+)
+STREAMS_ACTIVE = Series("sluicegate_streams_active", "gauge", "Streams that are being relayed.")
+DURATION = Series(
+    "sluicegate_request_duration_seconds",
+    "histogram",
+    "From a request's head to the end of its answer.",
+    buckets=_DURATION,
+)
+FIRST_CONTENT = Series(
+    "sluicegate_time_to_first_content_seconds",
+    "histogram",
+    "From a request's head to the first content of its stream.",
+    buckets=_FIRST,
+)
+EVENT_GAP = Series(
+    "sluicegate_event_gap_seconds",
+    "histogram",
+    "Between two reads of a stream that brought events.",
+    buckets=_GAP,
+)
+OVERHEAD = Series(
+    "sluicegate_overhead_seconds",
+    "histogram",
+    "The part of a request's duration in which no upstream was asked.",
+    buckets=_SHORT,
+)
+DISCONNECTS = Series(
+    "sluicegate_client_disconnects_total",
+    "counter",
+    "Clients that left before their answer ended: before_head, before_commit or streaming.",
+    ("phase",),
+    cap=3,
+)
+MALFORMED = Series(
+    "sluicegate_malformed_events_total",
+    "counter",
+    "Events whose JSON or UTF-8 is broken; relayed as they came.",
+    ("target",),
+    cap=1024,
+)
+CONNECTIONS = Series(
+    "sluicegate_upstream_connections",
+    "gauge",
+    "Connections to upstreams: connecting, idle or active.",
+    ("upstream", "state"),
+    cap=768,
+)
+LOOP_LAG = Series(
+    "sluicegate_loop_lag_seconds",
+    "histogram",
+    "How late the event loop runs what is due.",
+    buckets=_LAG,
+)
+BUILD_INFO = Series(
+    "sluicegate_build_info",
+    "gauge",
+    "Always 1; version and profile (release or debug) of what runs.",
+    ("version", "profile"),
+    cap=1,
+)
+LOG_DROPPED = Series(
+    "sluicegate_access_log_dropped_total",
+    "counter",
+    "Access log lines that were not written because their reader is too slow or gone.",
+)
+SETS_DROPPED = Series(
+    "sluicegate_metrics_dropped_label_sets_total",
+    "counter",
+    "Times a label set had no room in its metric and was counted as _other.",
+    ("metric",),
+    cap=64,
+)
+GEN_AI_DURATION = Series(
+    "gen_ai_server_request_duration_seconds",
+    "histogram",
+    "Duration of a request (OpenTelemetry gen_ai.server.request.duration).",
+    (*_ASKED, "error_type"),
+    _DURATION,
+    cap=1024,
+)
+GEN_AI_FIRST = Series(
+    "gen_ai_server_time_to_first_token_seconds",
+    "histogram",
+    "Time to a stream's first content, if it had no error (OpenTelemetry gen_ai.server.time_to_first_token).",
+    _ASKED,
+    _FIRST,
+    cap=512,
+)
+GEN_AI_PER_TOKEN = Series(
+    "gen_ai_server_time_per_output_token_seconds",
+    "histogram",
+    "Time per output token after the first, streams without error (OpenTelemetry gen_ai.server.time_per_output_token).",
+    _ASKED,
+    _PER_TOKEN,
+    cap=512,
+)
+GEN_AI_USAGE = Series(
+    "gen_ai_client_token_usage",
+    "histogram",
+    "Tokens of one request, input or output (OpenTelemetry gen_ai.client.token.usage).",
+    (*_ASKED, "gen_ai_token_type"),
+    _TOKENS,
+    cap=1024,
+)
+
+SERIES = (
+    REQUESTS,
+    TOKENS,
+    BYTES,
+    STREAMS_ACTIVE,
+    DURATION,
+    FIRST_CONTENT,
+    EVENT_GAP,
+    OVERHEAD,
+    DISCONNECTS,
+    MALFORMED,
+    CONNECTIONS,
+    LOOP_LAG,
+    GEN_AI_DURATION,
+    GEN_AI_FIRST,
+    GEN_AI_PER_TOKEN,
+    GEN_AI_USAGE,
+    LOG_DROPPED,
+    SETS_DROPPED,
+    BUILD_INFO,
+)
