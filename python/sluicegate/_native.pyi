@@ -13,6 +13,7 @@ __all__ = [
     "Plan",
     "Refused",
     "Segments",
+    "Tariff",
     "TlsConfig",
     "World",
     "build_profile",
@@ -76,6 +77,26 @@ def request_lines(target: str, host: str, headers: Sequence[tuple[str, str]]) ->
 
     Raises ValueError for what would break out of its line.
     """
+
+@final
+class Tariff:
+    """The price of a target while it holds, and how it is billed in credits; ``rust/src/tariff.rs`` has the rules."""
+
+    def __new__(
+        cls,
+        six: tuple[int, int, int, int, int, int],
+        tiers: Sequence[tuple[int, tuple[int, int, int, int, int, int]]],
+        credits: tuple[int, str] | None,
+    ) -> Tariff:
+        """``six``: input, output, cached input, cache write and reasoning in nano-dollars per million tokens, then
+        nano-dollars per request. ``tiers``: the same for inputs above so many tokens. ``credits``: nano-credits per
+        dollar, and ``up``, ``half_up`` or ``down``; raises ValueError for another rule.
+        """
+
+    def bill(
+        self, input: int, output: int, cached_input: int, cache_write: int, reasoning: int
+    ) -> tuple[int, int | None]:
+        """Nano-dollars and credits of a request of so many tokens; None where no credits are billed."""
 
 @final
 class TlsConfig:

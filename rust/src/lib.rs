@@ -10,6 +10,7 @@
 //! - [`plan`]: what is to be done to one exchange's bytes, and how it can end.
 //! - [`relay`]: one stream from an upstream to a client. [`answer`]: one request's answer, streamed or whole.
 //! - [`connection`]: one pooled socket's life.
+//! - [`tariff`]: what tokens cost, and what that is in credits.
 //! - [`metrics`]: counters and histograms in fixed arrays, and their text.
 //!
 //! Nothing here does I/O, reads a clock or knows Python, but for `python/`, the seam to asyncio.
@@ -33,5 +34,6 @@ pub mod request;
 #[cfg(test)]
 mod seeds;
 pub mod sse;
+pub mod tariff;
 pub mod tls;
 pub mod upload;

@@ -14,6 +14,7 @@ mod plan;
 mod protocol;
 mod request;
 mod seat;
+mod tariff;
 mod world;
 
 pub use metrics::Bank;
@@ -33,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<plan::TlsConfig>()?;
     module.add_class::<request::Ask>()?;
     module.add_class::<request::Segments>()?;
+    module.add_class::<tariff::Tariff>()?;
     module.add_class::<world::World>()?;
     module.add_function(wrap_pyfunction!(request::request_lines, module)?)?;
     module.add_class::<Bank>()
