@@ -18,6 +18,7 @@ from sluicegate.exchange import Attempt as AttemptRecord
 from sluicegate.exchange import row
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
+from sluicegate.telemetry.series import CONNECTIONS, HELD
 from sluicegate.upstream.heads import Heads
 from sluicegate.upstream.plans import Plans
 from sluicegate.upstream.upstreams import Upstreams
@@ -54,7 +55,8 @@ class Gateway:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        metrics.watch_connections(self._upstreams.connections)
+        metrics.watch(CONNECTIONS, self._upstreams.connections)
+        metrics.watch(HELD, lambda: {(): self._upstreams.held})
         metrics.configured({name: upstream.dialect for name, upstream in settings.upstreams.items()})
 
     async def answer(self, exchange: Exchange) -> None:

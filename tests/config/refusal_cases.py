@@ -326,6 +326,14 @@ CASES: dict[str, tuple[object, list[str]]] = {
         configuration(limits={"held": "2MiB", "held_total": "1MiB", "event": "1MiB"}),
         ["limits.held: 2MiB is more than limits.held_total, 1MiB"],
     ),
+    "bodies_total below body": (
+        configuration(limits={"body": "8MiB", "bodies_total": "4MiB"}),
+        ["limits.bodies_total: 4MiB is less than limits.body, 8MiB"],
+    ),
+    "concurrency: 0": (
+        upstream(concurrency=0),
+        ["upstreams.openai.concurrency: 0 is not a whole number from 1 to 1,000,000"],
+    ),
     # Not built yet
     "workers": (configuration(workers=4), ["workers: 4 processes are not built yet; write 1"]),
     "store": (

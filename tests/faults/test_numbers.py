@@ -13,10 +13,6 @@ TESTS = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 
 LATER = {
-    18: "a thousand sockets at once: the soak",
-    30: "ten thousand idle streams: the soak",
-    31: "no descriptors left: the soak",
-    32: "a cap on connections: the soak",
     88: "fallback",
     91: "heartbeats",
     104: "fallback",

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -61,7 +62,9 @@ class Serving:
 class Gateway(Serving):
     """A running `sluicegate serve`. Its standard error stands in `log`."""
 
-    def __init__(self, configuration: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, configuration: Mapping[str, Any], folder: Path, *, descriptors: int | None = None) -> None:
+        #: How many files it may have open; None: as many as we.
+        self._may_open = descriptors
         self.file = folder / "sluicegate.yaml"
         self.log_file = folder / "stderr.log"
         # JSON is YAML.
@@ -78,6 +81,7 @@ class Gateway(Serving):
                 stderr=log,
                 cwd=self.folder,
                 env=environment,
+                preexec_fn=self._take_descriptors if self._may_open else None,  # noqa: PLW1509 - we have no threads yet
             )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(asyncio.to_thread(self.process.stdout.readline), START_LIMIT)
@@ -103,6 +107,15 @@ class Gateway(Serving):
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def allow_descriptors(self, soft: int | None = None) -> None:
+        """Change how many files it may have open while it runs; None: as many as at its start."""
+        _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (hard if soft is None else soft, hard))
+
+    def _take_descriptors(self) -> None:
+        assert self._may_open
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._may_open, self._may_open))
 
     @property
     def log(self) -> str:

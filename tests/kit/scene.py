@@ -145,7 +145,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    folder: Path, upstream_settings: Mapping[str, Any] | None = None, **settings: Any
+    folder: Path, upstream_settings: Mapping[str, Any] | None = None, *, descriptors: int | None = None, **settings: Any
 ) -> AsyncIterator[Scene]:
     """Two scripted upstreams and a gateway in front of them; `plain/*` and `secure/*` lead to one each.
 
@@ -163,7 +163,7 @@ async def scene(
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
         extra = settings.pop("upstreams", {})
         models |= settings.pop("models", {})
-        gateway = Gateway(configuration(upstreams | extra, models, **settings), folder)
+        gateway = Gateway(configuration(upstreams | extra, models, **settings), folder, descriptors=descriptors)
         try:
             await gateway.start()
             yield Scene(gateway, upstream, secure, authority)

@@ -19,7 +19,7 @@ from tests.telemetry.rows import USAGE, row
 from sluicegate import _native
 from sluicegate.exchange import Provenance, Row, Tokens, Usage
 from sluicegate.telemetry.metrics import OTHER, Metrics
-from sluicegate.telemetry.series import SERIES, Series
+from sluicegate.telemetry.series import CONNECTIONS, SERIES, Series
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROVENANCES: list[Provenance] = ["provider", "partial", "estimated", "none"]
@@ -178,7 +178,7 @@ def promtool(text: bytes) -> str:
 def test_promtool_finds_nothing_to_say(requests: int) -> None:
     metrics = Metrics()
     rows = list(some_rows(requests, seed=3))
-    metrics.watch_connections(lambda: {(ended.upstream, "idle"): 1 for ended in rows})
+    metrics.watch(CONNECTIONS, lambda: {(ended.upstream, "idle"): 1 for ended in rows})
     for ended in rows:
         metrics.finished(ended)
 
@@ -248,8 +248,8 @@ def test_gauges_follow_streams_and_connections() -> None:
     metrics.stream_opened()
     metrics.stream_opened()
     metrics.stream_closed()
-    open_now = {("a", "connecting"): 2, ("a", "active"): 1, ("b", "idle"): 1}
-    metrics.watch_connections(lambda: open_now)
+    open_now: dict[tuple[str, ...], int] = {("a", "connecting"): 2, ("a", "active"): 1, ("b", "idle"): 1}
+    metrics.watch(CONNECTIONS, lambda: open_now)
     metrics.exposition()
     open_now["a", "connecting"] = 0
 

@@ -38,7 +38,7 @@ async def crowd(scene: Scene, stack: AsyncExitStack, count: int) -> list[Wire]:
     return wires
 
 
-async def test_one_connection_too_many_is_told_to_come_back_at_once(scene: Scene) -> None:
+async def test_32_one_connection_too_many_is_told_to_come_back_at_once(scene: Scene) -> None:
     async with AsyncExitStack() as stack:
         resting = await crowd(scene, stack, CONNECTIONS)
         began = time.monotonic()
@@ -54,7 +54,7 @@ async def test_one_connection_too_many_is_told_to_come_back_at_once(scene: Scene
     await serves_again(scene)
 
 
-async def test_far_too_many_are_dropped_unread(scene: Scene) -> None:
+async def test_32_far_too_many_are_dropped_unread(scene: Scene) -> None:
     async with AsyncExitStack() as stack:
         await crowd(scene, stack, CONNECTIONS)
         for _ in range(SPARE):
@@ -115,6 +115,30 @@ async def test_a_connection_may_rest_longer_than_a_head_may_take(scene: Scene) -
                 await wire.closed_by_server(within=HEADER * 3)
         await wire.send(ASK)
         assert (await wire.answer("GET")).status == 200
+
+
+REFUSED = {
+    "no HTTP": (b"GARBAGE\r\n\r\n", 400, "invalid_http"),
+    "no such path": (b"GET /nowhere HTTP/1.1\r\nHost: gw\r\n\r\n", 404, "unknown_path"),
+    "another method": (b"PUT /v1/models HTTP/1.1\r\nHost: gw\r\n\r\n", 405, "method_not_allowed"),
+    "a head above the limit": (HEAD + b"X-A: " + b"a" * 40_000 + b"\r\n\r\n", 431, "headers_too_large"),
+    "half a head": (HEAD, 408, "request_timeout"),
+    "a wrong key for what has no row": (HEAD + b"Authorization: Bearer sk-x\r\n\r\n", 401, "invalid_api_key"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_is_refused_before_it_has_a_row_is_counted_apart(scene: Scene, name: str) -> None:
+    sent, status, code = REFUSED[name]
+    before = await scene.gateway.metrics()
+    async with Wire(scene.gateway.url) as wire:
+        await wire.send(sent)
+        answer = await wire.answer()
+    assert (answer.status, answer.error["code"]) == (status, code)
+    moved = await scene.gateway.metrics() - before
+    assert moved.get("sluicegate_refused_requests_total", status=str(status), error_type=code) == 1
+    assert moved.get("sluicegate_refused_requests_total") == 1
+    assert moved.get("sluicegate_requests_total") == 0
 
 
 PAGES = {

@@ -98,6 +98,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting("a client's request body; then 413 `request_too_large`, without reading on", size(1 << 10), "bytes"),
     ] = 64 << 20
+    bodies_total: Annotated[
+        int,
+        Setting(
+            "all request bodies in memory together; then 503 `gateway_overloaded` with Retry-After",
+            size(1 << 20),
+            "bytes",
+        ),
+    ] = 1 << 30
     event: Annotated[
         int,
         Setting(
@@ -116,7 +124,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 256 << 10
     held_total: Annotated[
-        int, Setting("all held bytes together; then new streams get 503 `gateway_overloaded`", size(1 << 20), "bytes")
+        int,
+        Setting(
+            "all held bytes together; then new requests get 503 `gateway_overloaded` with Retry-After",
+            size(1 << 20),
+            "bytes",
+        ),
     ] = 512 << 20
     error_body: Annotated[int, Setting("an upstream's error body; the rest is not read", size(1 << 10), "bytes")] = (
         64 << 10
@@ -128,7 +141,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections: Annotated[
         int,
         Setting(
-            "clients' connections; requests on more are answered 503 `gateway_overloaded`, and far more dropped",
+            "clients' connections, or half of what open files allow, if that is less; requests on more are answered "
+            "503 `gateway_overloaded` with Retry-After, and far more dropped",
             whole(1),
             "connections",
         ),
@@ -137,5 +151,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         int, Setting("requests in flight to one upstream; then they queue", whole(1), "requests")
     ] = 1000
     queue: Annotated[
-        int, Setting("requests waiting for one upstream; then 503 `upstream_queue_full`", whole(0), "requests")
+        int,
+        Setting(
+            "requests waiting for one upstream, each for `timeouts.connect` at most; then 503 `upstream_queue_full` "
+            "with Retry-After",
+            whole(0),
+            "requests",
+        ),
     ] = 1000

@@ -129,6 +129,11 @@ def _check_keys(settings: Settings, problems: Problems) -> None:
 
 def _check_limits(settings: Settings, problems: Problems) -> None:
     limits = settings.limits
+    if limits.body > limits.bodies_total:
+        problems.add(
+            "limits.bodies_total",
+            f"{bytes_text(limits.bodies_total)} is less than limits.body, {bytes_text(limits.body)}",
+        )
     for name in ("held", "event", "error_body"):
         if (one := getattr(limits, name)) > limits.held_total:
             problems.add(

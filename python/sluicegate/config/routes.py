@@ -67,6 +67,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
             choice("choice", "inject", "never", "learn"),
         ),
     ] = "inject"
+    concurrency: Annotated[
+        int | None,
+        Setting("requests in flight to it; then they queue", whole(1), "requests", default="`limits.per_upstream`"),
+    ] = None
     name: str = ""
     """Its name in the file."""
     ca_pem: bytes = b""

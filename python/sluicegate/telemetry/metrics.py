@@ -13,7 +13,6 @@ from sluicegate import _native
 from sluicegate.telemetry.series import (
     BUILD_INFO,
     BYTES,
-    CONNECTIONS,
     DISCONNECTS,
     DURATION,
     EVENT_GAP,
@@ -26,6 +25,7 @@ from sluicegate.telemetry.series import (
     LOOP_LAG,
     MALFORMED,
     OVERHEAD,
+    REFUSED,
     REQUESTS,
     SERIES,
     SETS_DROPPED,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sluicegate.exchange import Row, Usage
+    from sluicegate.telemetry.series import Series
 
 #: The content type of :meth:`Metrics.exposition`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -99,7 +100,7 @@ class Metrics:
         self._bank = bank = _native.Bank(rows, dropped=SETS_DROPPED.name)
         self._providers: Mapping[str, str] = {}
         self._known: dict[_Key, _Slots] = {}
-        self._counts: Callable[[], Mapping[tuple[str, str], int]] = dict
+        self._watched: dict[str, Callable[[], Mapping[tuple[str, ...], int]]] = {}
         self._streams = bank.slot(STREAMS_ACTIVE.name)
         self._first_content = bank.slot(FIRST_CONTENT.name)
         self._loop_lag = bank.slot(LOOP_LAG.name)
@@ -139,9 +140,13 @@ class Metrics:
         """It is no longer."""
         self._bank.add(self._streams, -1)
 
-    def watch_connections(self, counts: Callable[[], Mapping[tuple[str, str], int]]) -> None:
-        """Ask ``counts`` for the connections by upstream and state (connecting, idle, active) at each exposition."""
-        self._counts = counts
+    def watch(self, gauge: Series, values: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
+        """Ask ``values`` for what a gauge shows, by its labels, at each exposition; it replaces an earlier one."""
+        self._watched[gauge.name] = values
+
+    def refused(self, status: int, code: str) -> None:
+        """A request was refused before it had a row."""
+        self._bank.add(self._bank.slot(REFUSED.name, str(status), code), 1)
 
     def loop_lagged(self, seconds: float) -> None:
         """The loop ran something this much later than it was due."""
@@ -200,8 +205,9 @@ class Metrics:
 
         The bank is rendered without the interpreter lock: called in a thread, it does not hold up the loop.
         """
-        for (upstream, state), count in self._counts().items():
-            self._bank.set(self._bank.slot(CONNECTIONS.name, upstream, state), count)
+        for name, values in self._watched.items():
+            for labels, value in values().items():
+                self._bank.set(self._bank.slot(name, *labels), value)
         return self._bank.render() + generate_latest(self._process)
 
     def _learn(self, key: _Key) -> _Slots:

@@ -109,6 +109,16 @@ CONNECTIONS = Series(
     ("upstream", "state"),
     cap=768,
 )
+REFUSED = Series(
+    "sluicegate_refused_requests_total",
+    "counter",
+    "Requests refused before they had a row. status 0: a connection was dropped without an answer.",
+    ("status", "error_type"),
+    cap=256,
+)
+CLIENTS = Series("sluicegate_client_connections", "gauge", "Clients' connections.")
+BODIES = Series("sluicegate_request_body_bytes", "gauge", "Request bodies in memory (those above 16 KiB).")
+HELD = Series("sluicegate_held_bytes", "gauge", "What is held in memory of upstreams' answers.")
 LOOP_LAG = Series(
     "sluicegate_loop_lag_seconds",
     "histogram",
@@ -178,6 +188,10 @@ SERIES = (
     OVERHEAD,
     DISCONNECTS,
     MALFORMED,
+    REFUSED,
+    CLIENTS,
+    BODIES,
+    HELD,
     CONNECTIONS,
     LOOP_LAG,
     GEN_AI_DURATION,

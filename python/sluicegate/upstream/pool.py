@@ -5,8 +5,10 @@ Rules:
 1. At most ``per_upstream`` requests are in flight; at most ``queue`` wait for them, each as long as a connection may
    take to open. A waiter that gives up frees its place.
 2. At most 32 TLS handshakes run at once: each occupies the loop for about a millisecond.
-3. A kept connection on which anything arrives, be it a byte or its end, closes itself and is never handed out.
-4. Whatever was opened is either kept, in use, draining or closed; nothing is left to the garbage collector.
+3. A process without descriptors is no fault of the upstream's: kept connections are given up for new ones, and if that
+   does not help, the caller is told to come back.
+4. A kept connection on which anything arrives, be it a byte or its end, closes itself and is never handed out.
+5. Whatever was opened is either kept, in use, draining or closed; nothing is left to the garbage collector.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+import errno
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -24,12 +27,17 @@ from sluicegate import errors
 from sluicegate._native import Connection, TlsConfig, World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sluicegate.config import Settings, Upstream
     from sluicegate.upstream.names import Names
 
 HANDSHAKES = 32
 #: Seconds before the next address is tried beside a silent one (RFC 8305 5).
 NEXT_ADDRESS = 0.25
+#: Seconds in which the loop gives back the descriptors of connections that were dropped.
+_GIVEN_BACK = 0.01
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(slots=True)
@@ -41,7 +49,7 @@ class Lease:
 
 
 class Pool:
-    """The connections of one upstream."""
+    """The connections of one upstream. ``shed`` drops what all pools keep, and tells whether that was anything."""
 
     def __init__(
         self,
@@ -50,15 +58,17 @@ class Pool:
         world: World,
         tls: TlsConfig | None,
         names: Names,
+        shed: Callable[[], bool],
     ) -> None:
         self.name = upstream.name
         self._where = (upstream.base_url.host, upstream.base_url.port)
         self._world = world
         self._tls = tls
         self._names = names
+        self._shed = shed
         self._connect_time = settings.timeouts.connect
         self._idle_time = upstream.pool_idle
-        self._limit = settings.limits.per_upstream
+        self._limit = upstream.concurrency or settings.limits.per_upstream
         self._queue = settings.limits.queue
         self._kept: deque[tuple[Connection, float]] = deque()
         self._draining: set[Connection] = set()
@@ -112,11 +122,19 @@ class Pool:
         while self._kept and (now - self._kept[0][1] > self._idle_time or not self._kept[0][0].idle):
             self._kept.popleft()[0].abort()
 
-    def close(self) -> None:
-        """Close everything; nobody may be waiting for an answer any more."""
-        for connection in (*self._active, *self._draining, *(kept for kept, _ in self._kept)):
+    def drop_kept(self) -> int:
+        """Close the connections that nobody uses; how many there were."""
+        count = len(self._kept)
+        for connection, _ in self._kept:
             connection.abort()
         self._kept.clear()
+        return count
+
+    def close(self) -> None:
+        """Close everything; nobody may be waiting for an answer any more."""
+        for connection in (*self._active, *self._draining):
+            connection.abort()
+        self.drop_kept()
 
     def _keep(self, connection: Connection) -> None:
         self._kept.append((connection, time.monotonic()))
@@ -163,10 +181,10 @@ class Pool:
         try:
             async with asyncio.timeout(self._connect_time):
                 if self._tls is None:
-                    connection = await self._connect()
+                    connection = await self._connect_or_make_room()
                 else:
                     async with self._handshakes:
-                        connection = await self._connect()
+                        connection = await self._connect_or_make_room()
         except TimeoutError:
             raise errors.TimedOut(
                 "upstream_connect_timeout", "The upstream did not accept a connection in time."
@@ -175,11 +193,22 @@ class Pool:
             raise errors.Unreachable("upstream_name_not_found", "The upstream's host name was not found.") from None
         except ConnectionRefusedError:
             raise errors.Unreachable("upstream_refused", "The upstream refused the connection.") from None
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTORS:
+                raise _no_room() from None
             raise errors.Unreachable("upstream_unreachable", "The upstream could not be reached.") from None
         finally:
             self._connecting -= 1
         return connection
+
+    async def _connect_or_make_room(self) -> Connection:
+        try:
+            return await self._connect()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS or not self._shed():
+                raise
+        await asyncio.sleep(_GIVEN_BACK)
+        return await self._connect()
 
     async def _connect(self) -> Connection:
         host, port = self._where
@@ -205,6 +234,11 @@ class Pool:
             words = "The TLS handshake with the upstream failed" if code == "upstream_tls" else "The connection failed"
             raise errors.Unreachable(code, f"{words} ({detail}).")
         return connection
+
+
+def _no_room() -> errors.Overloaded:
+    message = "The gateway has as many connections as it may; please try again."
+    return errors.Overloaded("gateway_overloaded", message, headers={"retry-after": "1"})
 
 
 def _queue_full() -> errors.Overloaded:

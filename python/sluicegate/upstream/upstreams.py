@@ -41,7 +41,7 @@ class Upstreams:
             if upstream.base_url.tls:
                 tls = trusted.get(upstream.ca_pem) or _trust(name, upstream.ca_pem)
                 trusted[upstream.ca_pem] = tls
-            self.pools[name] = Pool(upstream, settings, self._world, tls, self._names)
+            self.pools[name] = Pool(upstream, settings, self._world, tls, self._names, self._shed)
         self._sweeping = loop.create_task(self._sweep(), name="sweep")
 
     @property
@@ -49,7 +49,7 @@ class Upstreams:
         """Bytes that all exchanges together keep in memory."""
         return self._world.held
 
-    def connections(self) -> dict[tuple[str, str], int]:
+    def connections(self) -> dict[tuple[str, ...], int]:
         """How many connections there are, by upstream and state."""
         return {(name, state): n for name, pool in self.pools.items() for state, n in pool.counts.items()}
 
@@ -64,6 +64,9 @@ class Upstreams:
         for pool in self.pools.values():
             pool.close()
         await self._names.close()
+
+    def _shed(self) -> bool:
+        return sum([pool.drop_kept() for pool in self.pools.values()]) > 0
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from io import FileIO
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from sluicegate.exchange import Mount
 from sluicegate.gateway import Gateway
 from sluicegate.telemetry.access_log import AccessLog
 from sluicegate.telemetry.metrics import Metrics
+from sluicegate.telemetry.series import BODIES, CLIENTS
 from sluicegate.web.admin import Admin
+from sluicegate.web.capacity import Bodies, connections_that_fit
 from sluicegate.web.front import Front
 from sluicegate.web.message import Bounds
 from sluicegate.web.profiles import ENDPOINTS, PROFILES
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from sluicegate.config import Settings
     from sluicegate.exchange import Endpoint
     from sluicegate.web import front
+
+log = logging.getLogger("sluicegate.web")
 
 _BACKLOG = 4096
 #: Connections that the admin address serves at a time.
@@ -44,23 +49,25 @@ class App:
         settings: Settings,
         gateway: front.Gateway,
         endpoints: Sequence[Endpoint],
+        metrics: Metrics,
         *,
-        exposition: Callable[[], bytes],
         rows: Callable[[], bytes],
         finish: Callable[[], None],
     ) -> None:
         limits, timeouts = settings.limits, settings.timeouts
         self._gateway = gateway
+        bodies = Bodies(limits.bodies_total)
         self._front = Front(
             gateway,
             Routes(mounts(settings), endpoints),
-            Bounds(limits.body, timeouts.body, timeouts.write, json_only=not settings.keys),
+            Bounds(limits.body, timeouts.body, timeouts.write, json_only=not settings.keys, bodies=bodies),
             head_size=limits.head,
             open_to_all=not settings.keys,
+            refused=metrics.refused,
         )
         token = settings.admin_token
         self._admin = Admin(
-            exposition=exposition,
+            exposition=metrics.exposition,
             rows=rows,
             ready=lambda: not self._front.leaving,
             token=token.reveal() if token is not None else None,
@@ -69,13 +76,17 @@ class App:
         self._edge = Edge(
             self._front.answer,
             self._front.refuse,
+            lambda code: metrics.refused(0, code),
             head_time=timeouts.header,
             head_size=limits.head,
-            connections=limits.connections,
+            connections=_connections(limits.connections),
         )
+        metrics.watch(CLIENTS, lambda: {(): self._edge.open})
+        metrics.watch(BODIES, lambda: {(): bodies.held})
         self._admin_edge = Edge(
             self._admin.answer,
             self._admin.refuse,
+            lambda _: None,
             head_time=timeouts.header,
             head_size=limits.head,
             connections=_ADMIN_CONNECTIONS,
@@ -147,12 +158,19 @@ async def start(
         settings,
         Gateway(settings, metrics, log),
         endpoints,
-        exposition=metrics.exposition,
+        metrics,
         rows=log.recent,
         finish=log.close,
     )
     await app.listen(clients, admin)
     return app
+
+
+def _connections(wanted: int) -> int:
+    fitting = connections_that_fit(wanted)
+    if fitting < wanted:
+        log.warning("limits.connections: open files allow %d of %d; raise their hard limit for more", fitting, wanted)
+    return fitting
 
 
 def mounts(settings: Settings) -> list[Mount]:

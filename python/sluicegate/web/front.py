@@ -19,7 +19,7 @@ from sluicegate.web.schema import chat_completion_schema
 from sluicegate.web.whole import Whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sluicegate.web.message import Bounds
     from sluicegate.web.opened import Opened
@@ -57,7 +57,8 @@ class Gateway(Protocol):
 class Front:
     """Answers the clients' requests; the handler of their :class:`~sluicegate.web.protocol.Edge`.
 
-    ``open_to_all``: no keys are configured, so whoever reaches this address may ask, but no web page may.
+    ``open_to_all``: no keys are configured, so whoever reaches this address may ask, but no web page may. ``refused``
+    is told the status and code of each request that is refused without a row.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Front:
         *,
         head_size: int,
         open_to_all: bool,
+        refused: Callable[[int, str], None],
     ) -> None:
         self._gateway = gateway
         self._routes = routes
         self._bounds = bounds
         self._head_size = head_size
         self._open_to_all = open_to_all
+        self._refused = refused
         self._created = int(time.time())
         self._ids = head.RequestIds()
         #: From now on each answer ends its connection.
@@ -106,6 +109,7 @@ class Front:
     def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Write an error in the shape of the request's dialect; without a request, in the default one."""
         dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(head.path_of(request))
+        self._refused(error.status, error.code)
         request_id = request_id or self._ids.new()
         return Whole(
             request_id,

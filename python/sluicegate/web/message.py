@@ -23,6 +23,7 @@ from sluicegate.web.whole import Whole, reset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sluicegate.web.capacity import Bodies
     from sluicegate.web.request import Request
 
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 class Bounds:
     """What a client may ask of us: ``body`` in bytes, ``body_time`` and ``write_time`` in seconds.
 
+    ``bodies`` counts those of all clients.
     ``json_only``: bodies must be declared as JSON, which keeps a browser's forms and simple requests out.
     """
 
@@ -37,11 +39,16 @@ class Bounds:
     body_time: float
     write_time: float
     json_only: bool
+    bodies: Bodies
 
 
 def credentials(request: Request) -> tuple[Sequence[str], Sequence[str]]:
     """Give every ``Authorization`` and every ``x-api-key`` header's value."""
     return request.every("authorization"), request.every("x-api-key")
+
+
+#: A body that comes with its head and is no larger than this is not counted: it fits into the connection's own buffer.
+_SMALL = 16 << 10
 
 
 class Message:
@@ -50,7 +57,17 @@ class Message:
     ``received`` is the monotonic time of the request's head, ``own_headers`` go into every answer.
     """
 
-    __slots__ = ("_bounds", "_ended", "_own_headers", "_received", "_request", "_request_id", "bytes_in", "response")
+    __slots__ = (
+        "_bounds",
+        "_ended",
+        "_held",
+        "_own_headers",
+        "_received",
+        "_request",
+        "_request_id",
+        "bytes_in",
+        "response",
+    )
 
     def __init__(
         self,
@@ -66,6 +83,8 @@ class Message:
         self._received = received
         self._own_headers = own_headers
         self._ended = False
+        # What the bodies' count has of this request.
+        self._held = 0
         #: Body bytes read from the client.
         self.bytes_in = 0
         #: What the handler must return; None while unopened.
@@ -88,7 +107,8 @@ class Message:
         should have been refused before.
 
         Raises BodyTooLarge (at once where the length is declared, else at the crossing, without reading on),
-        BodyTooSlow, BodyUnsupported, BadRequest for broken framing, or ClientLeft.
+        BodyTooSlow, BodyUnsupported, BadRequest for broken framing, Overloaded where all clients' bodies together are
+        too many, or ClientLeft.
         """
         self._refuse_unread()
         content = self._request.content
@@ -97,6 +117,8 @@ class Message:
             self.bytes_in = len(body)
             if self.bytes_in > self._bounds.body:
                 raise self._too_large()
+            if self.bytes_in > _SMALL:
+                self._hold(self.bytes_in)
             return body
         try:
             async with asyncio.timeout(self._bounds.body_time):
@@ -165,6 +187,8 @@ class Message:
 
         Ended as if it were whole, the client could not tell.
         """
+        if self._held:
+            self._bounds.bodies.give(self._held)
         if self.response is not None and not self._ended:
             self.abort()
         return self.response
@@ -196,7 +220,12 @@ class Message:
             self.bytes_in += len(part)
             if self.bytes_in > self._bounds.body:
                 raise self._too_large()
+            self._hold(len(part))
         return b"".join(parts)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._bounds.bodies.take(size)
 
     def _too_large(self) -> BodyTooLarge:
         message = f"The request's body is larger than {self._bounds.body} bytes."

@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from sluicegate.config import ConfigError, Problem
 from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed, where
+from sluicegate.web.capacity import SPARE
 from sluicegate.web.head import too_large
 from sluicegate.web.request import Request
 from sluicegate.web.whole import Whole, reset
@@ -47,8 +48,6 @@ log = logging.getLogger("sluicegate.web")
 IDLE = 75.0
 #: Seconds we read on after an answer that came before the request's end, so that the client can read it.
 LINGER = 2.0
-#: Connections above the limit that still get an answer.
-_SPARE = 64
 _MAX_HEADERS = 128
 #: Bytes that the framing of a chunked body may take: per byte of the body (one in a chunk of its own takes six), and
 #: beyond that for extensions and trailers, which are read and dropped.
@@ -76,13 +75,15 @@ class Edge(web.Server):
     """Makes a :class:`Connection` of every accepted socket: the protocol factory for ``loop.create_server``.
 
     ``answer`` serves one request and raises nothing but CancelledError; ``refuse`` writes an error for a request that
-    never became one. ``head_time`` in seconds, ``head_size`` in bytes, ``connections`` at most at a time.
+    never became one; ``dropped`` is told the code of why a connection ends without an answer. ``head_time`` in seconds,
+    ``head_size`` in bytes, ``connections`` at most at a time.
     """
 
     def __init__(
         self,
         answer: Answer,
         refuse: Refuse,
+        dropped: Callable[[str], None],
         *,
         head_time: float,
         head_size: int,
@@ -94,10 +95,12 @@ class Edge(web.Server):
         self.loop = loop
         self.answer = answer
         self.refuse = refuse
+        self.dropped = dropped
         self.head_size = head_size
         self._head_time = head_time
         self._limit = connections
-        self._open = 0
+        #: Connections there are.
+        self.open = 0
         # Connections whose head is not whole, by the time at which it is late; the oldest first.
         self._heads: dict[Connection, float] = {}
         self._sweep = loop.call_later(self._interval, self._drop_late_heads)
@@ -112,13 +115,13 @@ class Edge(web.Server):
 
     def enter(self, connection: Connection) -> bool:
         """Count a new connection. False: it is above the limit; ``connection.surplus`` says that it may still ask."""
-        self._open += 1
-        connection.surplus = self._open > self._limit
-        return self._open <= self._limit + _SPARE
+        self.open += 1
+        connection.surplus = self.open > self._limit
+        return self.open <= self._limit + SPARE
 
     def leave(self, connection: Connection) -> None:
         """Count a connection that ended."""
-        self._open -= 1
+        self.open -= 1
         self._heads.pop(connection, None)
 
     def head_begins(self, connection: Connection) -> None:
@@ -179,6 +182,7 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._edge.enter(self):
             super().connection_made(transport)
+            self._edge.dropped("gateway_overloaded")
             self.force_close()
             return
         super().connection_made(transport)
@@ -220,6 +224,7 @@ class Connection(RequestHandler):
             message = "The request's head did not arrive in time."
             self._refuse_head(BodyTooSlow("request_timeout", message, close=True))
         else:
+            self._edge.dropped("request_timeout")
             self.force_close()
 
     @override
