@@ -70,8 +70,8 @@ RULES = [
         "imports aiohttp",
     ),
     Rule(
-        house.rust_is_behind_three_rooms,
-        {f"{PY}/web/app.py": "from sluicegate._native import Plan\n"},
+        house.rust_is_behind_four_rooms,
+        {f"{PY}/gateway.py": "from sluicegate._native import Plan\n"},
         {
             f"{PY}/upstream/relay.py": "from sluicegate._native import Plan\n",
             f"{PY}/telemetry/metrics.py": "from .. import _native\n",

@@ -1,6 +1,7 @@
-//! A response is read alike however it is cut, and its body is as long as its head says.
+//! A response is read alike however it is cut, and its body is as long as its head says; a plain request is one that
+//! came whole.
 
-use sluicegate::http1::{BodyKind, End, Head, Limits, Parser, Piece, Protocol};
+use sluicegate::http1::{incoming, BodyKind, End, Head, Limits, Parser, Piece, Protocol};
 
 /// What one reading gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,10 @@ pub fn check(input: &[u8]) {
     if let (Some(BodyKind::Length(length)), Ending::Complete { .. }) = (whole.head.map(|head| head.body), whole.ending)
     {
         assert_eq!(length, whole.body.len() as u64);
+    }
+    if let Some(request) = incoming::read(response, limits.head, &["accept", "content-type"]) {
+        assert!(response.ends_with(request.body));
+        assert_eq!(None, incoming::read(&response[..response.len() - 1], limits.head, &["accept", "content-type"]));
     }
 }
 

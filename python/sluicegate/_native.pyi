@@ -9,7 +9,9 @@ __all__ = [
     "Bank",
     "Connection",
     "Head",
+    "Heads",
     "Outcome",
+    "PlainHead",
     "Plan",
     "Refused",
     "Segments",
@@ -228,6 +230,48 @@ class Outcome:
     @property
     def bytes_out(self) -> int:
         """Body bytes towards the client, without HTTP's framing."""
+
+@final
+class Heads:
+    """Reads the plainest of clients' requests, which is what nearly all are."""
+
+    def __new__(cls, limit: int, forwarded: Sequence[str]) -> Heads:
+        """``limit`` bytes of a head at most; ``forwarded`` are the headers that go through, in lower case."""
+
+    def read(self, data: bytes, /) -> PlainHead | None:
+        """The request that ``data`` is, if it is one plain request and nothing else; None: have it parsed."""
+
+@final
+class PlainHead:
+    """What a plain request says: a POST over HTTP/1.1, its body with it, no header that asks for anything special."""
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent, without the query."""
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+
+    @property
+    def authorization(self) -> str | None:
+        """The value of ``Authorization``."""
+
+    @property
+    def api_key(self) -> str | None:
+        """The value of ``x-api-key``."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The value of ``x-request-id``: 1 to 128 visible ASCII characters."""
+
+    @property
+    def json(self) -> bool:
+        """The body is declared as JSON."""
+
+    @property
+    def forwarded(self) -> str:
+        """The headers that go through, a line each: the name in lower case, ``: ``, the value, LF."""
 
 @final
 class World:

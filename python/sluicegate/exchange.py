@@ -77,8 +77,8 @@ class Client(Protocol):
         """Every ``Authorization`` and every ``x-api-key`` header's value."""
 
     @property
-    def headers(self) -> Sequence[tuple[str, str]]:
-        """The request's headers that design section 4 item 8 lets through to an upstream."""
+    def headers(self) -> str:
+        """The request's headers that an upstream may see, each as ``name: value`` and LF."""
 
     @property
     def bytes_in(self) -> int:
@@ -143,7 +143,6 @@ class Exchange(msgspec.Struct, eq=False):
     client: Client
     received: float
     received_at: float
-    user_agent: str = ""
     caller: str = ""
     group: str = ""
     requested_model: str = ""

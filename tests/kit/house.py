@@ -40,7 +40,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 AIOHTTP_ROOMS = {"web", "demo"}
-NATIVE_ROOMS = {"upstream", "telemetry", "dialects"}
+NATIVE_ROOMS = {"upstream", "telemetry", "dialects", "web"}
 VENDOR_ROOMS = {"dialects", "config", "demo"}
 VENDOR_FILES = {"web/profiles.py"}
 VENDORS = re.compile(
@@ -128,8 +128,8 @@ def aiohttp_is_the_edge(tree: Tree) -> list[str]:
     return imported_only_in(tree, "aiohttp", AIOHTTP_ROOMS)
 
 
-def rust_is_behind_three_rooms(tree: Tree) -> list[str]:
-    """`_native` only in upstream/, telemetry/ and dialects/."""
+def rust_is_behind_four_rooms(tree: Tree) -> list[str]:
+    """`_native` only where bytes are: upstream/, telemetry/, dialects/ and web/."""
     return imported_only_in(tree, f"{PACKAGE}._native", NATIVE_ROOMS)
 
 

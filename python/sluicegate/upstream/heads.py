@@ -13,8 +13,6 @@ from sluicegate.dialects import speech
 from sluicegate.dialects.wire import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sluicegate.config import Upstream
     from sluicegate.exchange import Endpoint
 
@@ -27,11 +25,11 @@ class Heads:
     """The lines of heads, all but the length. Callers that send the same headers share them."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], bytes] = {}
+        self._kept: dict[tuple[str, str, str, str], bytes] = {}
 
-    def of(self, upstream: Upstream, endpoint: Endpoint, forwarded: Sequence[tuple[str, str]]) -> bytes:
-        """Lines for a request to ``endpoint`` of ``upstream``; ``forwarded`` are the caller's headers."""
-        key = (upstream.name, endpoint.path, endpoint.dialect, *forwarded)
+    def of(self, upstream: Upstream, endpoint: Endpoint, forwarded: str) -> bytes:
+        """Lines for a request to ``endpoint`` of ``upstream``; ``forwarded`` are the caller's headers, a line each."""
+        key = (upstream.name, endpoint.path, endpoint.dialect, forwarded)
         lines = self._kept.get(key)
         if lines is None:
             if len(self._kept) >= MOST:
@@ -40,10 +38,12 @@ class Heads:
         return lines
 
 
-def _lines(upstream: Upstream, endpoint: Endpoint, forwarded: Sequence[tuple[str, str]]) -> bytes:
+def _lines(upstream: Upstream, endpoint: Endpoint, forwarded: str) -> bytes:
     family = wire(endpoint.dialect).family or upstream.dialect
     headers = dict(speech.credential_headers(family, upstream.api_key.reveal() if upstream.api_key else ""))
-    headers.update(forwarded)
+    for line in forwarded.splitlines():
+        name, _, value = line.partition(": ")
+        headers[name] = value
     headers.update((name.lower(), value.reveal()) for name, value in upstream.headers.items())
     headers["user-agent"] = USER_AGENT
     headers["accept-encoding"] = "identity"

@@ -34,7 +34,7 @@ from sluicegate.web.whole import Whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sluicegate.web.request import Request
+    from sluicegate.web.request import Parsed
 
 log = logging.getLogger("sluicegate.web")
 
@@ -67,7 +67,7 @@ class Admin:
         self._token = token
         self._head_size = head_size
 
-    async def answer(self, request: Request) -> Whole:
+    async def answer(self, request: Parsed) -> Whole:
         """Serve one request. Raises nothing but CancelledError."""
         try:
             head.check(request, self._head_size)
@@ -80,14 +80,14 @@ class Admin:
             log.error("an admin request failed: %s", where(error))  # noqa: TRY400  # its words may quote content
             return self.refuse(request, Internal())
 
-    def refuse(self, request: Request | None, error: RequestFailed) -> Whole:
+    def refuse(self, request: Parsed | None, error: RequestFailed) -> Whole:
         """Write an error as JSON."""
-        close = error.close or request is None or not request.content.is_eof()
+        close = error.close or request is None or request.unread
         body = error_body(DEFAULT_DIALECT, error, "")
         return Whole("", error.status, [*error.headers.items()], body, close=close)
 
-    async def _serve(self, request: Request) -> Whole:
-        path = head.path_of(request)
+    async def _serve(self, request: Parsed) -> Whole:
+        path = request.path
         if path in _LIVE:
             self._only_get(request)
             return Whole("", 200, _TEXT, b"ok\n")
@@ -107,11 +107,11 @@ class Admin:
             return Whole("", 200, (), b'{"object":"list","data":' + rows + b"}")
         raise NotFound("unknown_path", "There is nothing at this path.")
 
-    def _only_get(self, request: Request) -> None:
+    def _only_get(self, request: Parsed) -> None:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("method_not_allowed", "Please use GET here.", headers={"Allow": "GET, HEAD"})
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Parsed) -> None:
         if self._token is None:
             _refuse_pages(request)
             return
@@ -123,9 +123,9 @@ class Admin:
             raise NotAuthenticated("invalid_admin_token", "This is not the admin token.")
 
 
-def _refuse_pages(request: Request) -> None:
+def _refuse_pages(request: Parsed) -> None:
     """Refuse what a web page sent. Raises NotAllowed or BadRequest."""
-    if "origin" in request.first:
+    if request.from_page:
         raise NotAllowed("origin_not_allowed", "Web pages may not use the admin address.")
     host = request.first.get("host")
     if host is not None and not _is_loopback(host):

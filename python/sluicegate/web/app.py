@@ -8,6 +8,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from sluicegate._native import Heads
 from sluicegate.exchange import Mount
 from sluicegate.gateway import Gateway
 from sluicegate.telemetry.access_log import AccessLog
@@ -17,7 +18,7 @@ from sluicegate.web.admin import Admin
 from sluicegate.web.capacity import Bodies, connections_that_fit
 from sluicegate.web.front import Front
 from sluicegate.web.message import Bounds
-from sluicegate.web.profiles import ENDPOINTS, PROFILES
+from sluicegate.web.profiles import ENDPOINTS, FORWARDED, PROFILES
 from sluicegate.web.protocol import Edge
 from sluicegate.web.routes import Routes
 
@@ -80,6 +81,7 @@ class App:
             head_time=timeouts.header,
             head_size=limits.head,
             connections=_connections(limits.connections),
+            plain=(Heads(limits.head, sorted(FORWARDED)), self._front.answer),
         )
         metrics.watch(CLIENTS, lambda: {(): self._edge.open})
         metrics.watch(BODIES, lambda: {(): bodies.held})

@@ -11,9 +11,10 @@ from sluicegate.dialects.speech import error_body, error_headers
 from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
 from sluicegate.exchange import Exchange
 from sluicegate.web import head
-from sluicegate.web.message import Message, credentials
+from sluicegate.web.message import Message
 from sluicegate.web.models import model_list, one_model
 from sluicegate.web.profiles import DEFAULT_DIALECT
+from sluicegate.web.request import Parsed
 from sluicegate.web.routes import ModelList, OneModel, Relay, Schema, error_dialect
 from sluicegate.web.schema import chat_completion_schema
 from sluicegate.web.whole import Whole
@@ -102,13 +103,13 @@ class Front:
         except Exception as error:  # noqa: BLE001  # the last stop before the connection's end
             log.error("request %s failed: %s", request_id, where(error))  # noqa: TRY400  # its words may quote content
             response = self.refuse(request, Internal(), request_id)
-        if self.leaving or "upgrade" in request.first:  # what stands behind an upgrade is not read
+        if self.leaving or request.upgrades:
             response.force_close()
         return response
 
     def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Write an error in the shape of the request's dialect; without a request, in the default one."""
-        dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(head.path_of(request))
+        dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(request.path)
         self._refused(error.status, error.code)
         request_id = request_id or self._ids.new()
         return Whole(
@@ -116,19 +117,20 @@ class Front:
             error.status,
             [*error.headers.items(), *error_headers(dialect, request_id)],
             error_body(dialect, error, request_id),
-            close=error.close or request is None or not request.content.is_eof(),
+            close=error.close or request is None or request.unread,
         )
 
     def _route(self, request: Request) -> Route:
-        head.check(request, self._head_size)
+        if isinstance(request, Parsed):
+            head.check(request, self._head_size)
         if request.surplus:
             message = "The gateway has as many connections as it may; please try again."
             raise Overloaded("gateway_overloaded", message, headers={"Retry-After": "1"}, close=True)
         if self.draining:
             message = "The gateway is shutting down; please try again."
             raise Draining("gateway_draining", message, headers={"Retry-After": "1"}, close=True)
-        route = self._routes.find(request.method, head.path_of(request))
-        if self._open_to_all and "origin" in request.first:
+        route = self._routes.find(request.method, request.path)
+        if self._open_to_all and request.from_page:
             message = "Web pages may not use this gateway: it has no keys configured."
             raise NotAllowed("origin_not_allowed", message)
         return route
@@ -145,7 +147,6 @@ class Front:
             client=message,
             received=received,
             received_at=received_at,
-            user_agent=head.user_agent(request),
         )
         try:
             await self._gateway.answer(exchange)
@@ -157,8 +158,8 @@ class Front:
         if isinstance(route, Schema):
             body = chat_completion_schema(route.address)
         else:
-            body = self._models(route, *credentials(request))
-        return Whole(request_id, 200, (), body, close=not request.content.is_eof())
+            body = self._models(route, *request.credentials)
+        return Whole(request_id, 200, (), body, close=request.unread)
 
     def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:
         if isinstance(route, ModelList):

@@ -14,15 +14,13 @@ from aiohttp import HttpVersion10, HttpVersion11
 from sluicegate.errors import BadRequest, ExpectationFailed, HeadersTooLarge
 
 if TYPE_CHECKING:
-    from sluicegate.web.request import Request
+    from sluicegate.web.request import Parsed, Request
 
 _SPOKEN = (HttpVersion11, HttpVersion10)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_USER_AGENT_LIMIT = 256
 
 
-def check(request: Request, limit: int) -> None:
+def check(request: Parsed, limit: int) -> None:
     """Refuse a head that two readers could take for two different requests, or that is larger than ``limit`` bytes.
 
     Raises BadRequest or ExpectationFailed, both with ``close``, or HeadersTooLarge.
@@ -49,7 +47,7 @@ def check(request: Request, limit: int) -> None:
         raise ExpectationFailed("expectation_failed", "The only Expect that is met is `100-continue`.", close=True)
 
 
-def _size(request: Request) -> int:
+def _size(request: Parsed) -> int:
     """Count a head's bytes, as sent but for white space around values."""
     return sum(len(name) + len(value) + 4 for name, value in request.headers) + len(request.target)
 
@@ -57,11 +55,6 @@ def _size(request: Request) -> int:
 def too_large(limit: int) -> HeadersTooLarge:
     """Say that a head is above ``limit`` bytes."""
     return HeadersTooLarge("headers_too_large", f"The request's head is larger than {limit} bytes.", close=True)
-
-
-def path_of(request: Request) -> str:
-    """Give the path as it was sent, without the query: nothing is decoded, joined or cleaned, so nothing can differ."""
-    return request.target.partition("?")[0]
 
 
 class RequestIds:
@@ -72,24 +65,8 @@ class RequestIds:
 
     def of(self, request: Request) -> str:
         """Give the caller's ``x-request-id`` if it is one, of up to 128 visible ASCII characters; else a new one."""
-        if "x-request-id" in request.first:
-            given = request.every("x-request-id")
-            if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None:
-                return given[0]
-        return self.new()
+        return request.given_id or self.new()
 
     def new(self) -> str:
         """Make an id that nobody has had."""
         return f"req_{self._random.getrandbits(96):024x}"
-
-
-def user_agent(request: Request) -> str:
-    """Give the caller's ``User-Agent`` in ASCII, cut to 256 characters: it goes into rows and logs."""
-    value = request.first.get("user-agent", "")[:_USER_AGENT_LIMIT]
-    return value if value.isascii() else value.encode("ascii", "backslashreplace").decode()[:_USER_AGENT_LIMIT]
-
-
-def is_json(request: Request) -> bool:
-    """Tell whether the body is declared as JSON: a browser cannot say so across origins without asking first."""
-    kind = request.first.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

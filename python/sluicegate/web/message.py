@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import time
 from typing import TYPE_CHECKING
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsupported, ClientLeft
 from sluicegate.exchange import Sink
-from sluicegate.web import head
 from sluicegate.web.opened import Opened
+from sluicegate.web.request import Plain
 from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluicegate.web.capacity import Bodies
-    from sluicegate.web.request import Request
+    from sluicegate.web.request import Parsed, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,6 @@ class Bounds:
     write_time: float
     json_only: bool
     bodies: Bodies
-
-
-def credentials(request: Request) -> tuple[Sequence[str], Sequence[str]]:
-    """Give every ``Authorization`` and every ``x-api-key`` header's value."""
-    return request.every("authorization"), request.every("x-api-key")
 
 
 #: A body that comes with its head and is no larger than this is not counted: it fits into the connection's own buffer.
@@ -93,11 +88,11 @@ class Message:
     @property
     def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
         """Every ``Authorization`` and every ``x-api-key`` header's value."""
-        return credentials(self._request)
+        return self._request.credentials
 
     @property
-    def headers(self) -> Sequence[tuple[str, str]]:
-        """The request's headers that an upstream may see, names in lower case."""
+    def headers(self) -> str:
+        """The request's headers that an upstream may see, a line each."""
         return self._request.forwarded
 
     async def body(self) -> bytes:
@@ -110,8 +105,21 @@ class Message:
         BodyTooSlow, BodyUnsupported, BadRequest for broken framing, Overloaded where all clients' bodies together are
         too many, or ClientLeft.
         """
-        self._refuse_unread()
-        content = self._request.content
+        request = self._request
+        if isinstance(request, Plain):
+            if self._bounds.json_only and not request.json:
+                raise _not_json()
+            self.bytes_in = len(request.body)
+            if self.bytes_in > self._bounds.body:
+                raise self._too_large()
+            if self.bytes_in > _SMALL:
+                self._hold(self.bytes_in)
+            return request.body
+        return await self._read(request)
+
+    async def _read(self, request: Parsed) -> bytes:
+        self._refuse_unread(request)
+        content = request.content
         if content.is_eof():  # the whole of it came with the head
             body = content.read_nowait()
             self.bytes_in = len(body)
@@ -122,8 +130,8 @@ class Message:
             return body
         try:
             async with asyncio.timeout(self._bounds.body_time):
-                await self._tell_to_go_on()
-                return await self._collect()
+                self._tell_to_go_on(request)
+                return await self._collect(request)
         except TimeoutError:
             message = f"The request's body did not arrive within {self._bounds.body_time:g} seconds."
             raise BodyTooSlow("request_timeout", message, close=True) from None
@@ -135,10 +143,13 @@ class Message:
 
     def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Make this the whole answer. Only while unopened. The connection closes if the request was not read whole."""
-        unread = not self._request.content.is_eof()
-        write_time = self._bounds.write_time
         self.response = Whole(
-            self._request_id, status, self._complete(headers), body, close=unread, write_time=write_time
+            self._request_id,
+            status,
+            self._complete(headers),
+            body,
+            close=self._request.unread,
+            write_time=self._bounds.write_time,
         )
         self._ended = True
 
@@ -154,7 +165,7 @@ class Message:
         """Wait until the client has read. Raises TimeoutError after the write timeout, ClientLeft if it left."""
         try:
             async with asyncio.timeout(self._bounds.write_time):
-                await self._request.aiohttp.writer.drain()
+                await self._request.connection._drain_helper()  # noqa: SLF001  # what StreamWriter.drain() awaits
         except ConnectionError:
             raise ClientLeft from None
 
@@ -167,7 +178,7 @@ class Message:
         if self._ended or not isinstance(response, Opened):
             return
         self._ended = True
-        if not reusable or not self._request.content.is_eof():
+        if not reusable or self._request.unread:
             response.force_close()
         try:
             response.end()
@@ -193,29 +204,28 @@ class Message:
             self.abort()
         return self.response
 
-    def _refuse_unread(self) -> None:
+    def _refuse_unread(self, request: Parsed) -> None:
         """Refuse what the head alone tells."""
-        headers = self._request.first
+        headers = request.first
         if headers.get("content-encoding", "identity").lower() != "identity":
             message = "Compressed request bodies are not read; please send it without Content-Encoding."
             raise BodyUnsupported("unsupported_content_encoding", message)
-        if self._bounds.json_only and not head.is_json(self._request):
-            message = "Please send the body with Content-Type: application/json."
-            raise BodyUnsupported("unsupported_media_type", message)
+        if self._bounds.json_only and not request.json:
+            raise _not_json()
         if int(headers.get("content-length", 0)) > self._bounds.body:
             raise self._too_large()
 
-    async def _tell_to_go_on(self) -> None:
-        request = self._request
-        if request.version >= HttpVersion11 and request.first.get("expect", "").lower() == "100-continue":
+    @staticmethod
+    def _tell_to_go_on(request: Parsed) -> None:
+        if not request.http10 and request.first.get("expect", "").lower() == "100-continue":
             transport = request.connection.transport
             if transport is None or transport.is_closing():
                 raise ClientLeft
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    async def _collect(self) -> bytes:
+    async def _collect(self, request: Parsed) -> bytes:
         parts: list[bytes] = []
-        async for part in self._request.content.iter_any():
+        async for part in request.content.iter_any():
             parts.append(part)
             self.bytes_in += len(part)
             if self.bytes_in > self._bounds.body:
@@ -238,3 +248,8 @@ class Message:
                 return [*headers, *self._own_headers] if self._own_headers else headers
         taken = f"total;dur={(time.monotonic() - self._received) * 1000:.1f}"
         return [*headers, *self._own_headers, ("Server-Timing", taken)]
+
+
+def _not_json() -> BodyUnsupported:
+    message = "Please send the body with Content-Type: application/json."
+    return BodyUnsupported("unsupported_media_type", message)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import HttpVersion11
 from aiohttp.helpers import rfc822_formatted_time
 
 from sluicegate.web.whole import SERVER, checked
@@ -42,7 +41,7 @@ class Opened:
     ) -> None:
         self._transport = transport
         #: HTTP/1.0 knows no chunks: there only the end of the connection ends a stream.
-        self.framed = request.version >= HttpVersion11
+        self.framed = not request.http10
         self.keep_alive = self.framed and request.keep_alive
         lines = "".join(f"\r\n{line}" for line in checked(headers))
         framing = "Transfer-Encoding: chunked\r\n" if self.framed else ""

@@ -8,6 +8,8 @@ Rules, each with a test in tests/faults:
   Between requests a connection may rest longer. One sweep looks at the heads that are late; no timer per request.
 - A head is bounded as a whole while it is still coming; pipelined requests are bounded by aiohttp (32).
 - A body whose framing breaks, or is most of it, wakes its reader at once; aiohttp would let it wait.
+- A plain request, which came whole in one read, is read by Rust; aiohttp's parser sees only what is not plain. It is
+  asked only while nothing of another request is under way, so the order of requests is kept.
 - One task serves a connection's requests, one after another. aiohttp makes one more for each request, which costs a
   pass of the loop; the new context it is for is nobody's here.
 - Above the connection limit a request is answered 503 and the connection closed; far above it is dropped unread.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import HttpVersion11, http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -28,7 +30,7 @@ from sluicegate.config import ConfigError, Problem
 from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed, where
 from sluicegate.web.capacity import SPARE
 from sluicegate.web.head import too_large
-from sluicegate.web.request import Request
+from sluicegate.web.request import Parsed, Plain
 from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from sluicegate._native import Heads
     from sluicegate.web.opened import Opened
 
-    Answer = Callable[[Request], Awaitable[Whole | Opened]]
-    Refuse = Callable[[Request | None, RequestFailed], Whole]
+    Answer = Callable[[Parsed], Awaitable[Whole | Opened]]
+    AnswerPlain = Callable[[Plain], Awaitable[Whole | Opened]]
+    Refuse = Callable[[Parsed | None, RequestFailed], Whole]
 
 log = logging.getLogger("sluicegate.web")
 
@@ -76,7 +80,8 @@ class Edge(web.Server):
 
     ``answer`` serves one request and raises nothing but CancelledError; ``refuse`` writes an error for a request that
     never became one; ``dropped`` is told the code of why a connection ends without an answer. ``head_time`` in seconds,
-    ``head_size`` in bytes, ``connections`` at most at a time.
+    ``head_size`` in bytes, ``connections`` at most at a time. ``plain`` reads plain requests, and serves one; without
+    it aiohttp's parser reads all.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Edge(web.Server):
         head_time: float,
         head_size: int,
         connections: int,
+        plain: tuple[Heads, AnswerPlain] | None = None,
     ) -> None:
         check_parser()
         loop = asyncio.get_running_loop()
@@ -97,6 +103,7 @@ class Edge(web.Server):
         self.refuse = refuse
         self.dropped = dropped
         self.head_size = head_size
+        self.plain = plain
         self._head_time = head_time
         self._limit = connections
         #: Connections there are.
@@ -155,7 +162,7 @@ class Edge(web.Server):
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_body_bytes", "_edge", "_head_bytes", "large", "surplus")
+    __slots__ = ("_body_bytes", "_edge", "_head_bytes", "_next", "_plain", "large", "surplus")
 
     def __init__(self, edge: Edge) -> None:
         super().__init__(
@@ -171,6 +178,9 @@ class Connection(RequestHandler):
             max_headers=_MAX_HEADERS,
         )
         self._edge = edge
+        self._plain = edge.plain
+        # The plain request that waits for its answer, or has it prepared.
+        self._next: Plain | None = None
         self._head_bytes = 0
         self._body_bytes = 0
         #: A read was larger than a head may be, so a head may have been.
@@ -200,6 +210,15 @@ class Connection(RequestHandler):
 
     @override
     def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if self._plain is not None and waiter is not None and not self._head_bytes and not waiter.done():
+            head = self._plain[0].read(data)
+            if head is not None:
+                self._edge.head_ends(self)
+                self._request_count += 1
+                self._next = Plain(head, self, surplus=self.surplus)
+                waiter.set_result(None)
+                return
         super().data_received(data)
         self.large = self.large or len(data) > self._edge.head_size
         if self._messages:
@@ -238,7 +257,7 @@ class Connection(RequestHandler):
                 finally:
                     self._waiter = None
             try:
-                usable = await self._serve_next()
+                usable = await (self._serve_next() if self._next is None else self._serve_plain())
             except asyncio.CancelledError:
                 self.force_close()
                 raise
@@ -272,11 +291,10 @@ class Connection(RequestHandler):
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
         broken = message.exc if isinstance(message, _ErrInfo) else None
-        request = Request(
+        request = Parsed(
             ERROR if isinstance(message, _ErrInfo) else message,
             payload,
             self,
-            cast("asyncio.Task[None]", self._task_handler),
             surplus=self.surplus,
             large=self.large,
         )
@@ -293,19 +311,37 @@ class Connection(RequestHandler):
                 response = self._edge.refuse(None, self._unreadable(broken))
             if self._upgraded and not self._messages:
                 self._decline_upgrade()
-            if isinstance(response, Whole):
-                self._keepalive = response.write(request, self.transport)
-                if self._paused:
-                    await self._wait_for_reader(response.write_time)
-            else:
-                self._keepalive = response.keep_alive
+            await self._finish(request, response)
         finally:
-            self._request_in_progress = False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
+            self._request_ends()
         if not payload.is_eof():
             await self._linger(payload)
         return self._keepalive
+
+    async def _serve_plain(self) -> bool:
+        """Answer the plain request that waits. False: the connection must not be used again."""
+        request, self._next = self._next, None
+        if request is None or self._plain is None:
+            raise RuntimeError("no plain request waits")
+        self._request_in_progress = True
+        try:
+            await self._finish(request, await self._plain[1](request))
+        finally:
+            self._request_ends()
+        return self._keepalive
+
+    async def _finish(self, request: Parsed | Plain, response: Whole | Opened) -> None:
+        if isinstance(response, Whole):
+            self._keepalive = response.write(request, self.transport)
+            if self._paused:
+                await self._wait_for_reader(response.write_time)
+        else:
+            self._keepalive = response.keep_alive
+
+    def _request_ends(self) -> None:
+        self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
 
     def _decline_upgrade(self) -> None:
         """Read on in HTTP/1.1: the last request asked to leave it (CONNECT does), and has its answer."""

@@ -1,25 +1,26 @@
-"""One request as the edge hands it on: its head's headers looked at once, and the way to its body and its connection.
+"""One request as the edge hands it on, in two kinds that answer the same questions.
 
-aiohttp's own request asks its headers anew for each question and keeps what few need; it is made for streams only,
-whose answer aiohttp opens and ends.
+A :class:`Plain` one came whole in one read and asks for nothing special, as nearly all do: Rust reads it in 2 us.
+A :class:`Parsed` one was read by aiohttp's parser, with whatever HTTP/1 allows: that costs 25 us and more.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from aiohttp.http_writer import StreamWriter
-from aiohttp.web_request import BaseRequest
+from aiohttp import HttpVersion, HttpVersion10
 
 from sluicegate.web.profiles import FORWARDED
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping, Sequence
 
-    from aiohttp import HttpVersion, StreamReader
+    from aiohttp import StreamReader
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.web import RequestHandler
+
+    from sluicegate._native import PlainHead
 
 #: The headers that the edge looks at itself.
 _READ = frozenset(
@@ -34,25 +35,58 @@ _READ = frozenset(
         "origin",
         "transfer-encoding",
         "upgrade",
-        "user-agent",
         "x-api-key",
         "x-request-id",
     }
 )
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
-class Request:
-    """A request whose head has arrived.
+class Plain:
+    """A POST over HTTP/1.1 that came whole in one read and leaves no question open.
+
+    ``surplus``: its connection is above the limit.
+    """
+
+    __slots__ = ("body", "connection", "credentials", "forwarded", "given_id", "json", "path", "surplus")
+
+    method = "POST"
+    http10 = False
+    keep_alive = True
+    unread = False
+    from_page = False
+    upgrades = False
+
+    def __init__(self, head: PlainHead, connection: RequestHandler, *, surplus: bool) -> None:
+        self.connection = connection
+        self.surplus = surplus
+        #: The path as it was sent, without the query.
+        self.path: str = head.path
+        self.body: bytes = head.body
+        authorization, api_key = head.authorization, head.api_key
+        #: Every ``Authorization`` and every ``x-api-key`` header's value.
+        self.credentials: tuple[Sequence[str], Sequence[str]] = (
+            () if authorization is None else (authorization,),
+            () if api_key is None else (api_key,),
+        )
+        #: The headers that an upstream may see, a line each: the name in lower case, ``: ``, the value, LF.
+        self.forwarded: str = head.forwarded
+        #: The caller's ``x-request-id``, if it is one.
+        self.given_id: str | None = head.request_id
+        #: The body is declared as JSON: a browser cannot say so across origins without asking first.
+        self.json: bool = head.json
+
+
+class Parsed:
+    """A request whose head was read by aiohttp.
 
     ``surplus``: its connection is above the limit. ``large``: a read was larger than a head may be.
     """
 
     __slots__ = (
         "_again",
-        "_aiohttp",
         "_forwarded",
         "_message",
-        "_task",
         "connection",
         "content",
         "first",
@@ -68,14 +102,11 @@ class Request:
         message: RawRequestMessage,
         content: StreamReader,
         connection: RequestHandler,
-        task: asyncio.Task[None],
         *,
         surplus: bool,
         large: bool,
     ) -> None:
         self._message = message
-        self._task = task
-        self._aiohttp: BaseRequest | None = None
         #: Gives the body.
         self.content = content
         self.connection = connection
@@ -115,6 +146,16 @@ class Request:
         return bool(self._again) and len(self.every(name)) > 1
 
     @property
+    def path(self) -> str:
+        """The path as it was sent, without the query: nothing is decoded or cleaned, so nothing can differ."""
+        return self.target.partition("?")[0]
+
+    @property
+    def http10(self) -> bool:
+        """Whether the client speaks HTTP/1.0, which knows no chunks."""
+        return self.version == HttpVersion10
+
+    @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """All headers as they were sent."""
         return self._message.raw_headers
@@ -125,26 +166,55 @@ class Request:
         return not self._message.should_close
 
     @property
-    def forwarded(self) -> Sequence[tuple[str, str]]:
-        """The headers that an upstream may see, names in lower case.
+    def unread(self) -> bool:
+        """Whether a part of the body has not been read, or has not come."""
+        return not self.content.is_eof()
+
+    @property
+    def from_page(self) -> bool:
+        """Whether a web page sent it."""
+        return "origin" in self.first
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether it asks to leave HTTP/1.1; what stands behind it is not read."""
+        return "upgrade" in self.first
+
+    @property
+    def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Every ``Authorization`` and every ``x-api-key`` header's value."""
+        return self.every("authorization"), self.every("x-api-key")
+
+    @property
+    def given_id(self) -> str | None:
+        """The caller's ``x-request-id``, if it is one, of up to 128 visible ASCII characters."""
+        given = self.every("x-request-id")
+        return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None else None
+
+    @property
+    def json(self) -> bool:
+        """Whether the body is declared as JSON: a browser cannot say so across origins without asking first."""
+        kind = self.first.get("content-type", "").partition(";")[0].strip().lower()
+        return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+    @property
+    def forwarded(self) -> str:
+        """The headers that an upstream may see, a line each: the name in lower case, ``: ``, the value, LF.
 
         Left out is what the ``Connection`` header names (RFC 9110 7.6.1) and what is not printable ASCII.
         """
-        printable = [header for header in self._forwarded if header[1].isascii() and header[1].isprintable()]
-        if "connection" not in self.first:
-            return printable
-        hop = {token.strip().lower() for value in self.every("connection") for token in value.split(",")}
-        return [header for header in printable if header[0] not in hop]
-
-    @property
-    def aiohttp(self) -> BaseRequest:
-        """The same as aiohttp's streamed answers want it."""
-        if self._aiohttp is None:
-            loop = self._task.get_loop()
-            writer = StreamWriter(self.connection, loop)
-            self._aiohttp = BaseRequest(self._message, self.content, self.connection, writer, self._task, loop)
-        return self._aiohttp
+        hop: set[str] = set()
+        if "connection" in self.first:
+            hop = {token.strip().lower() for value in self.every("connection") for token in value.split(",")}
+        return "".join(
+            f"{name}: {value}\n"
+            for name, value in self._forwarded
+            if value.isascii() and value.isprintable() and name not in hop
+        )
 
     def _cancel(self, error: BaseException) -> None:
         """Tell whoever reads the body that no more will come; aiohttp calls it when the connection ends."""
         self.content.set_exception(error)
+
+
+Request = Plain | Parsed

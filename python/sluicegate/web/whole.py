@@ -11,7 +11,6 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from aiohttp import HttpVersion10
 from aiohttp.helpers import rfc822_formatted_time
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Whole:
         Raises ConnectionResetError if the client has left, ValueError as :meth:`render`.
         """
         keep_alive = request.keep_alive and not self.close
-        version = "1.0" if request.version == HttpVersion10 else "1.1"
+        version = "1.0" if request.http10 else "1.1"
         head, body = self.render(version, keep_alive=keep_alive, bodiless=request.method == "HEAD")
         if transport is None or transport.is_closing():
             raise ConnectionResetError

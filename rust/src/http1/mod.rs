@@ -1,4 +1,4 @@
-//! HTTP/1.x as its client: a request head out, one response in.
+//! HTTP/1.x as its client: a request head out, one response in; and, in [`incoming`], the plainest of clients' requests.
 //!
 //! No I/O and no clock: [`Parser`] is fed whatever a read brought, cut anywhere, and gives the head once and the body
 //! as slices of what it was fed. Its memory is the unfinished head, at most [`Limits::head`] bytes; body bytes are
@@ -9,6 +9,7 @@
 
 mod body;
 mod head;
+pub mod incoming;
 mod request;
 
 #[cfg(test)]

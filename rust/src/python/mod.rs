@@ -8,6 +8,7 @@
 
 use pyo3::prelude::*;
 
+mod incoming;
 mod metrics;
 mod outcome;
 mod plan;
@@ -27,6 +28,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("build_profile", BUILD_PROFILE)?;
     module.add("version", env!("CARGO_PKG_VERSION"))?;
     module.add("Refused", module.py().get_type::<request::Refused>())?;
+    module.add_class::<incoming::Heads>()?;
+    module.add_class::<incoming::PlainHead>()?;
     module.add_class::<protocol::Connection>()?;
     module.add_class::<outcome::Head>()?;
     module.add_class::<outcome::Outcome>()?;
