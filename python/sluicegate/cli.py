@@ -1,4 +1,4 @@
-"""The command line: serve, check, demo.
+"""The command line: serve, check, explain, demo.
 
 Rules: what a command needs is loaded when it runs, by name, so that ``check`` and ``--version`` pay for no server, and
 ``serve`` for no demo. (click itself costs 10 ms and 1 MB beside aiohttp.) Exit codes: 0 done, 1 the configuration or an
@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 import sys
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 import click
 
@@ -24,6 +24,7 @@ _config = click.option(
     metavar="FILE",
     help=f"YAML or TOML; without it {WITHOUT_FILE} is served.",
 )
+_TOPICS = MappingProxyType({"fallback": "sluicegate.policy.retries"})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,6 +60,13 @@ def check(path: Path | None) -> None:
         ("keys", [key.name for key in settings.keys]),
     ):
         click.echo(f"{title}: {', '.join(names) or 'none'}")
+
+
+@main.command()
+@click.argument("topic", type=click.Choice(list(_TOPICS)))
+def explain(topic: str) -> None:
+    """Print a table that the gateway decides by: fallback (when a failed attempt is made again, and where)."""
+    click.echo(_lazily(_TOPICS[topic]).table(), nl=False)
 
 
 @main.command()

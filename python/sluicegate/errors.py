@@ -32,7 +32,8 @@
         ├── RateLimited                429  upstream_rate_limited
         ├── UpstreamFailed             502, 503  upstream_error, upstream_overloaded: its 5xx answers
         └── Answered                   its own status: an error answer that is the caller's business:
-                                            upstream_rejected, upstream_context_length, upstream_not_found
+                                            upstream_rejected, upstream_context_length, upstream_not_found,
+                                            upstream_stream_options
 
 An error has a stable ``code`` (the ``error_type`` label of the metrics and the ``error_code`` of the row), a status, a
 blame and words for the caller that say what to change. The words are ours and static but for what the caller sent or

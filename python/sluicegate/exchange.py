@@ -23,6 +23,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     dialect: str
     path: str
 
+    @property
+    def family(self) -> str:
+        """Whose dialects its own belongs to: ``openai`` of ``openai-chat``."""
+        return self.dialect.partition("-")[0]
+
 
 class Profile(msgspec.Struct, frozen=True):
     """Which API page a mount imitates: one row of design section 4's table."""
@@ -44,6 +49,8 @@ class Profile(msgspec.Struct, frozen=True):
     schema: bool = False
     #: Which dialect errors are written in; empty: the endpoint's own.
     errors: str = ""
+    #: The body's ``fallbacks`` name further models, and do not go up.
+    consumes_fallbacks: bool = False
     #: What is missing before a mount may use it; empty: nothing.
     missing: str = ""
 
@@ -126,12 +133,23 @@ NO_USAGE = Usage()
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One try at one target and how it ended."""
+    """One try at one target and how it ended.
+
+    ``outcome`` is ``completed`` or an error's code, ``status`` the upstream's own, 0 if none came. ``credential`` is a
+    name. ``started`` counts from the request's arrival, ``duration`` from there; both in seconds. ``decisive``: the
+    row's target, error and usage are this attempt's; what others reported is beside the row's usage, not in it.
+    """
 
     target: str
     outcome: str
     status: int
     usage: Usage = NO_USAGE
+    credential: str = ""
+    started: float = 0.0
+    duration: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    decisive: bool = True
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -154,6 +172,13 @@ class Exchange(msgspec.Struct, eq=False):
     upstream: str = ""
     upstream_model: str = ""
     upstream_request_id: str = ""
+    #: The name of the credential used there.
+    credential: str = ""
+    #: The upstream's own status of the attempt under way; 0 until one came.
+    upstream_status: int = 0
+    #: When the attempt under way began; None between attempts.
+    attempt_started: float | None = None
+    #: Those that are over.
     attempts: list[Attempt] = []  # a struct makes a new list for each
     status: int = 0
     error_code: str = ""
@@ -163,6 +188,8 @@ class Exchange(msgspec.Struct, eq=False):
     #: When the request was handed to the upstream, and when its answer's last byte came: what is not ours is between.
     dispatched: float | None = None
     answered: float | None = None
+    #: Seconds between attempts.
+    between: float = 0.0
     bytes_out: int = 0
     upstream_bytes_in: int = 0
     upstream_bytes_out: int = 0
@@ -172,6 +199,11 @@ class Exchange(msgspec.Struct, eq=False):
     recorded: bool = False
     #: Where the client left, if it did: before_head, before_commit, streaming.
     left: str = ""
+
+    @property
+    def attempts_made(self) -> int:
+        """How many attempts there have been, the one under way among them."""
+        return len(self.attempts) + (self.attempt_started is not None)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -191,6 +223,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     target: str
     upstream: str
     upstream_model: str
+    credential: str
     attempts: tuple[Attempt, ...]
     status: int
     error_code: str
@@ -213,6 +246,13 @@ def row(exchange: Exchange, ended: float, configuration: str) -> Row:
     upstream_time = 0.0
     if exchange.dispatched is not None:
         upstream_time = (exchange.answered if exchange.answered is not None else ended) - exchange.dispatched
+        upstream_time -= exchange.between
+    attempts = tuple(exchange.attempts)
+    bytes_in, bytes_out = exchange.upstream_bytes_in, exchange.upstream_bytes_out
+    for attempt in attempts:
+        if not attempt.decisive:
+            bytes_in += attempt.bytes_in
+            bytes_out += attempt.bytes_out
     duration = ended - exchange.received
     return Row(
         id=exchange.id,
@@ -229,7 +269,8 @@ def row(exchange: Exchange, ended: float, configuration: str) -> Row:
         target=exchange.target,
         upstream=exchange.upstream,
         upstream_model=exchange.upstream_model,
-        attempts=tuple(exchange.attempts),
+        credential=exchange.credential,
+        attempts=attempts,
         status=exchange.status,
         error_code=exchange.error_code,
         outcome=exchange.outcome,
@@ -238,8 +279,8 @@ def row(exchange: Exchange, ended: float, configuration: str) -> Row:
         overhead=max(0.0, duration - upstream_time),
         bytes_in=exchange.client.bytes_in,
         bytes_out=exchange.bytes_out,
-        upstream_bytes_in=exchange.upstream_bytes_in,
-        upstream_bytes_out=exchange.upstream_bytes_out,
+        upstream_bytes_in=bytes_in,
+        upstream_bytes_out=bytes_out,
         events=exchange.events,
         malformed_events=exchange.malformed_events,
         left=exchange.left,

@@ -12,14 +12,15 @@ import time
 from typing import TYPE_CHECKING
 
 from sluicegate import errors
+from sluicegate.attempts import Attempts, Journey
 from sluicegate.dialects import request, speech
-from sluicegate.dialects.wire import wire
-from sluicegate.exchange import Attempt as AttemptRecord
 from sluicegate.exchange import row
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
+from sluicegate.policy.seats import spoken
 from sluicegate.telemetry.series import CONNECTIONS, HELD
 from sluicegate.upstream.heads import Heads
+from sluicegate.upstream.pause import Pause
 from sluicegate.upstream.plans import Plans
 from sluicegate.upstream.upstreams import Upstreams
 from sluicegate.upstream.verdicts import failure
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from sluicegate.dialects.request import Ask
     from sluicegate.exchange import Exchange
     from sluicegate.policy.keys import Caller
-    from sluicegate.policy.routing import Route, Target
+    from sluicegate.policy.routing import Route
+    from sluicegate.policy.seats import Seat
     from sluicegate.telemetry.access_log import AccessLog
     from sluicegate.telemetry.metrics import Metrics
     from sluicegate.upstream.attempt import Attempt
@@ -51,7 +53,8 @@ class Gateway:
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
         self._upstreams = Upstreams(settings, metrics.loop_lagged)
-        self._live: dict[Exchange, Attempt | None] = {}
+        self._attempts = Attempts(settings, metrics)
+        self._live: dict[Exchange, Attempt | Pause | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -90,7 +93,7 @@ class Gateway:
         body = await exchange.client.body()
         ask = self._what_is_asked(exchange, body)
         route = self._where_it_goes(exchange, caller, ask)
-        await self._attempt(exchange, ask, route, route.targets[0])
+        await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))
 
     # --- the steps, in order ---
 
@@ -124,25 +127,55 @@ class Gateway:
         exchange.model = route.name
         return route
 
-    async def _attempt(self, exchange: Exchange, ask: Ask, route: Route, target: Target) -> None:
-        """One try at one target: ready, send, relay."""
-        exchange.target, exchange.upstream, exchange.upstream_model = target.label, target.upstream.name, target.model
-        dialect = exchange.endpoint.dialect
+    def _with_fallbacks(self, exchange: Exchange, caller: Caller, body: bytes, route: Route) -> Sequence[Route]:
+        """The model's route, then those of the fallbacks that the caller names, where the profile consumes them."""
+        if not exchange.mount.profile.consumes_fallbacks:
+            return (route,)
+        dialect = spoken(route.targets, exchange.endpoint.family)[0].upstream.dialect
+        found, skipped = self._routes.fallbacks(request.fallbacks(body), caller, dialect)
+        for reason in skipped:
+            self._metrics.fallback_skipped(route.name, reason)
+        return (route, *found)
+
+    async def _until_answered(self, exchange: Exchange, ask: Ask, routes: Sequence[Route]) -> None:
+        """Make one attempt after the other until one is the answer. Raises the primary's error: none is left."""
+        seat = self._attempts.first(exchange, routes[0])
+        journey: Journey | None = None
+        while True:
+            attempt = self._begin(exchange, ask, seat)
+            try:
+                return await self._attempt(exchange, ask, seat, attempt)
+            except (errors.UpstreamFault, errors.Overloaded) as error:
+                if journey is None:
+                    journey = Journey(self._attempts, exchange, ask, routes, seat)
+                following = journey.after(seat, attempt, error)
+            seat = following.seat
+            if following.delay:
+                pause = self._live[exchange] = Pause()
+                await pause.wait(following.delay)
+
+    def _begin(self, exchange: Exchange, ask: Ask, seat: Seat) -> Attempt:
+        deadline = self._attempts.begin(exchange, seat)
         plan = self._plans.of(
             exchange.mount,
-            dialect,
-            route.name,
+            exchange.endpoint.dialect,
+            seat.route.name,
             ask.model,
             stream=ask.stream,
             asked=ask.wants_usage,
         )
-        inject = ask.stream and wire(dialect).asks_for_usage and target.upstream.usage_request == "inject"
-        segments = ask.splice(target.model, inject, ())
-        attempt = self._upstreams.attempt(target.upstream.name, plan)
-        self._live[exchange] = attempt
-        exchange.dispatched = time.monotonic()
+        attempt = self._live[exchange] = self._upstreams.attempt(exchange.upstream, plan, deadline)
+        return attempt
+
+    async def _attempt(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt) -> None:
+        """One try at one target: ready, send, relay."""
+        target = seat.target
+        inject = self._attempts.asks_for_usage(exchange, ask, target)
+        consumed = (request.FALLBACKS,) if exchange.mount.profile.consumes_fallbacks else ()
+        segments = ask.splice(target.model, inject, consumed)
+        failed: errors.RequestFailed | None = None
         try:
-            lines = self._heads.of(target.upstream, exchange.endpoint, exchange.client.headers)
+            lines = self._heads.of(target.upstream, seat.credential, exchange.endpoint, exchange.client.headers)
             head = await attempt.ask(lines, segments, ask.choices)
             exchange.upstream_request_id = attempt.request_id
             if head.verdict == "committed":
@@ -150,17 +183,21 @@ class Gateway:
             elif head.verdict == "body":
                 self._reply(exchange, head.body)
             else:
-                secrets = (target.upstream.api_key.reveal(),) if target.upstream.api_key else ()
+                secrets = (seat.credential.api_key.reveal(),) if seat.credential.api_key else ()
                 raise failure(head, secrets)
+        except errors.RequestFailed as error:
+            failed = error
+            raise
         finally:
             attempt.close()
             if exchange.answered is None:
                 exchange.answered = time.monotonic()
             self._account(exchange, attempt)
+            self._attempts.ended(exchange, ask, seat, attempt, failed)
 
     async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
         client = exchange.client
-        sink = await client.open(self._timing(exchange))
+        sink = await client.open(self._own_headers(exchange))
         exchange.status = 200
         self._metrics.stream_opened()
         try:
@@ -186,7 +223,7 @@ class Gateway:
         exchange.outcome = "completed"
         exchange.bytes_out = len(body)
         exchange.answered = time.monotonic()
-        exchange.client.reply(200, [("content-type", "application/json"), *self._timing(exchange)], body)
+        exchange.client.reply(200, [("content-type", "application/json"), *self._own_headers(exchange)], body)
 
     # --- what the steps use ---
 
@@ -209,17 +246,21 @@ class Gateway:
         return caller.may_use(model) and self._routes.route(model) is not None
 
     @staticmethod
-    def _timing(exchange: Exchange) -> list[tuple[str, str]]:
+    def _own_headers(exchange: Exchange) -> list[tuple[str, str]]:
         now = time.monotonic()
         dispatched = exchange.dispatched if exchange.dispatched is not None else now
         gateway, upstream = dispatched - exchange.received, now - dispatched
-        return [("server-timing", f"gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}")]
+        return [
+            ("server-timing", f"gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}"),
+            ("x-sluicegate-attempts", str(exchange.attempts_made)),
+        ]
 
     def _account(self, exchange: Exchange, attempt: Attempt) -> None:
         """Write down what an attempt came to; again after more is known."""
         outcome = attempt.outcome
         exchange.upstream_bytes_out = attempt.bytes_out
         exchange.upstream_bytes_in = attempt.bytes_in
+        exchange.upstream_status = attempt.status
         exchange.usage = attempt.usage
         if outcome is not None:
             if outcome.first_content is not None:
@@ -251,15 +292,17 @@ class Gateway:
         dialect = exchange.mount.profile.errors or exchange.endpoint.dialect
         body = speech.error_body(dialect, error, exchange.id)
         exchange.bytes_out = len(body)
-        exchange.client.reply(error.status, [("content-type", "application/json"), *error.headers.items()], body)
+        headers = [("content-type", "application/json"), *error.headers.items()]
+        if exchange.attempts_made:
+            headers.append(("x-sluicegate-attempts", str(exchange.attempts_made)))
+        exchange.client.reply(error.status, headers, body)
 
     def _record(self, exchange: Exchange) -> None:
         """Leave the row, once."""
         if exchange.recorded:
             return
         exchange.recorded = True
-        if exchange.target:
-            exchange.attempts.append(AttemptRecord(exchange.target, exchange.outcome, exchange.status, exchange.usage))
+        self._attempts.write_down(exchange, exchange.outcome, decisive=True)
         ended = row(exchange, time.monotonic(), self._settings.version)
         self._metrics.finished(ended)
         self._log.record(ended)

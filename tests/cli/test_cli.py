@@ -73,7 +73,7 @@ def test_all_that_is_wrong_is_said_at_once(command: str, gate: Path) -> None:
         ),
         (
             'listn: unknown setting "listn"; known: listen, admin, admin_token, tls, workers, store, shared, '
-            'upstreams, models, mounts, keys, timeouts, limits, on_disconnect; did you mean "listen"?'
+            'upstreams, models, mounts, keys, retries, timeouts, limits, on_disconnect; did you mean "listen"?'
         ),
         "workers: 3 processes are not built yet; write 1",
         f"3 errors in {gate}",

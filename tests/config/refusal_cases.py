@@ -51,7 +51,6 @@ CASES: dict[str, tuple[object, list[str]]] = {
         model(targets=[{"upstream": "openai", "model": "a"}, {"upstream": "opnai", "model": "b"}]),
         [
             'models.fast.targets[1].upstream: unknown upstream "opnai"; known: openai, local; did you mean "openai"?',
-            "models.fast.targets: fallback is not built yet; name one target, not 2",
         ],
     ),
     "all at once": (
@@ -232,9 +231,32 @@ CASES: dict[str, tuple[object, list[str]]] = {
         upstream(base_url="http://a/v1", ca_file="ca.pem"),
         ["upstreams.openai.ca_file: is of no use without TLS; write base_url with https, or leave it out"],
     ),
-    "usage_request: learn": (
-        upstream(usage_request="learn"),
-        ['upstreams.openai.usage_request: "learn" is not built yet; write "inject" or "never"'],
+    "an api_key beside credentials": (
+        upstream(api_key="sk-1", credentials=[{"name": "a", "api_key": "sk-2"}]),
+        ["upstreams.openai.credentials: stand beside api_key; write it as one of them, and leave api_key out"],
+    ),
+    "two credentials of one name": (
+        upstream(credentials=[{"name": "a", "api_key": "sk-2"}, {"name": "a", "api_key": "sk-3"}]),
+        ['upstreams.openai.credentials[1].name: "a" is credentials[0]\'s already'],
+    ),
+    "a credential without its key, with a weight of none": (
+        upstream(credentials=[{"name": "a", "weight": 0}]),
+        [
+            "upstreams.openai.credentials[0].api_key: is missing; the credential, sent as the upstream's dialect says",
+            "upstreams.openai.credentials[0].weight: 0 is not a whole number from 1 to 1,000",
+        ],
+    ),
+    "a header that a listed credential sets": (
+        upstream(credentials=[{"name": "a", "api_key": "sk-2"}], headers={"Authorization": "Bearer x"}),
+        ["upstreams.openai.headers.authorization: is set by api_key; leave one of them out"],
+    ),
+    "a refusal that no target recovers from": (
+        target(recoverable=["refusal"]),
+        ['models.fast.targets[0].recoverable[0]: unknown refusal "refusal"; known: context_length, stream_options'],
+    ),
+    "a budget above the whole": (
+        configuration(retries={"budget": 1.5}),
+        ["retries.budget: 1.5 is not a part of a whole; write a number from 0 to 1"],
     ),
     # Models
     "no target": (

@@ -171,7 +171,7 @@ async def test_41_stream_options_without_stream_is_the_upstreams_verdict(scene: 
     answer = await scene.gateway.ask(chat(model, stream_options={"include_usage": True}))
     seen = await scene.aftermath(model, before)
     assert (answer.status, answer.error["param"]) == (400, "stream_options")
-    assert (len(seen.requests), seen.row["status"], seen.row["error_code"]) == (1, 400, "upstream_rejected")
+    assert (len(seen.requests), seen.row["status"], seen.row["error_code"]) == (1, 400, "upstream_stream_options")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ LAYERS = (
     {"demo", "server"},
     {"web"},
     {"gateway"},
+    {"attempts"},
     {"upstream"},
     {"dialects", "telemetry"},
     {"policy"},

@@ -23,6 +23,7 @@ STREAMED = Row(
     target="a/small",
     upstream="a",
     upstream_model="small",
+    credential="default",
     attempts=(Attempt("a/small", "committed", 200, USAGE),),
     status=200,
     error_code="",

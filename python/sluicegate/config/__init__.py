@@ -1,16 +1,17 @@
 """Settings: one immutable snapshot, read from one file and the environment, valid whole or not at all.
 
 This package is the only reader of configuration files and of the environment. ``values`` and ``readers`` know single
-values, ``model`` is the table of all settings with its parts ``routes`` and ``bounds``, ``read`` turns a parsed file
-into it, ``expand`` fills in ``${...}``, ``check`` compares settings with each other, ``load`` reads the files,
-``table`` prints the README's table.
+values, ``model`` is the table of all settings with its parts ``routes``, ``retries`` and ``bounds``, ``read`` turns a
+parsed file into it, ``expand`` fills in ``${...}``, ``check`` compares settings with each other, ``load`` reads the
+files, ``table`` prints the README's table.
 """
 
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, prepare_environment
 from sluicegate.config.model import Key, Settings, Tls
 from sluicegate.config.read import Problem
-from sluicegate.config.routes import PROFILES, Model, Mount, Target, Upstream
+from sluicegate.config.retries import Retries
+from sluicegate.config.routes import PROFILES, Credential, Model, Mount, Target, Upstream
 from sluicegate.config.values import Address, BaseUrl, Secret
 
 __all__ = [
@@ -19,11 +20,13 @@ __all__ = [
     "Address",
     "BaseUrl",
     "ConfigError",
+    "Credential",
     "Key",
     "Limits",
     "Model",
     "Mount",
     "Problem",
+    "Retries",
     "Secret",
     "Settings",
     "Target",

@@ -63,12 +63,22 @@ def _check_upstreams(settings: Settings, problems: Problems) -> None:
         problems.add("upstreams", f"none is configured; write one, such as {_EXAMPLE_UPSTREAM}")
     for name, upstream in settings.upstreams.items():
         path = child("upstreams", name)
-        if upstream.api_key is not None and (header := _credential_header(upstream)) in upstream.headers:
+        if (upstream.api_key or upstream.credentials) and (header := _credential_header(upstream)) in upstream.headers:
             problems.add(child(f"{path}.headers", header), "is set by api_key; leave one of them out")
-        if upstream.usage_request == "learn":
-            problems.add(f"{path}.usage_request", '"learn" is not built yet; write "inject" or "never"')
+        _check_credentials(upstream, path, problems)
         if upstream.ca_file is not None and is_read(upstream.base_url) and not upstream.base_url.tls:
             problems.add(f"{path}.ca_file", "is of no use without TLS; write base_url with https, or leave it out")
+
+
+def _check_credentials(upstream: Upstream, path: str, problems: Problems) -> None:
+    if upstream.api_key is not None and upstream.credentials:
+        problems.add(f"{path}.credentials", "stand beside api_key; write it as one of them, and leave api_key out")
+    names: dict[str, int] = {}
+    for i, credential in enumerate(upstream.credentials):
+        if (before := names.setdefault(credential.name, i)) != i:
+            problems.add(
+                f"{path}.credentials[{i}].name", f"{shown(credential.name)} is credentials[{before}]'s already"
+            )
 
 
 def _check_models(settings: Settings, problems: Problems) -> None:
@@ -142,9 +152,6 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
 
 
 def _check_built(settings: Settings, problems: Problems) -> None:
-    for name, model in settings.models.items():
-        if (count := len(model.targets)) > 1:
-            problems.add(f"{child('models', name)}.targets", f"fallback is not built yet; name one target, not {count}")
     if settings.workers != 1:
         problems.add("workers", f"{settings.workers} processes are not built yet; write 1")
     if settings.store != DEFAULT_STORE:

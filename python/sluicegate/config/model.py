@@ -1,4 +1,4 @@
-"""The whole configuration as one struct; its parts stand in ``routes`` and ``bounds``.
+"""The whole configuration as one struct; its parts stand in ``routes``, ``retries`` and ``bounds``.
 
 Rules: a field with a :class:`~sluicegate.config.setting.Setting` may stand in the file; a field without one is worked
 out from the others when the file is loaded. All structs are frozen; :class:`Settings` is the one immutable snapshot
@@ -17,6 +17,7 @@ import msgspec
 
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.readers import access_key, address, choice, label, model_name, secret, text, whole
+from sluicegate.config.retries import Retries
 from sluicegate.config.routes import Model, Mount, Upstream
 from sluicegate.config.setting import Setting
 from sluicegate.config.values import Address, Secret
@@ -97,6 +98,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Key, ...],
         Setting("who may ask; without keys everyone on this machine may, and only loopback is bound", default="none"),
     ] = ()
+    retries: Annotated[
+        Retries, Setting("further attempts, as far as `sluicegate explain fallback` allows any", default="below")
+    ] = Retries()
     timeouts: Annotated[Timeouts, Setting("durations", default="below")] = Timeouts()
     limits: Annotated[Limits, Setting("sizes and counts", default="below")] = Limits()
     on_disconnect: Annotated[

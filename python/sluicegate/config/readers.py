@@ -118,6 +118,19 @@ def seconds(*, zero: bool = False) -> Callable[[object], float]:
     return read
 
 
+def ratio(value: object) -> float:
+    """Read a part of a whole: a number from 0 to 1."""
+    number = value
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
+        raise Wrong(f"{shown(value)} is not a part of a whole; write a number from 0 to 1")
+    return float(number)
+
+
 def size(at_least: int = 1) -> Callable[[object], int]:
     """Make a reader of a number of bytes: plain, or with KiB, MiB or GiB; at most 1 TiB."""
 

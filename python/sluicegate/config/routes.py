@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from sluicegate.config.readers import base_url, choice, header_name, path_prefix, secret, text, whole
+from sluicegate.config.readers import base_url, choice, header_name, label, path_prefix, secret, text, whole
 from sluicegate.config.setting import Setting
 from sluicegate.config.values import BaseUrl, Secret
 
@@ -28,6 +28,14 @@ RELAYED: tuple[str, ...] = ("openai", "anthropic")
 LOOPBACK_POOL_IDLE = 4.0
 
 Dialect = Literal["openai", "anthropic", "gemini", "cohere"]
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several credentials at an upstream."""
+
+    name: Annotated[str, Setting("what rows call it; unique at its upstream", label)]
+    api_key: Annotated[Secret | None, Setting("the credential, sent as the upstream's dialect says", secret, "secret")]
+    weight: Annotated[int, Setting("how many turns it takes beside the others", whole(1, 1000), "turns")] = 1
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +58,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
         Secret | None,
         Setting("our credential there, sent as its dialect says; without it none is sent", secret, "secret"),
     ] = None
+    credentials: Annotated[
+        tuple[Credential, ...],
+        Setting("several credentials instead of `api_key`, taken in turns; one that is refused rests", default="none"),
+    ] = ()
     headers: Annotated[
         Mapping[str, Secret],
         Setting(
@@ -63,7 +75,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
         Literal["inject", "never", "learn"],
         Setting(
             "whether streams are asked for usage: `inject` sets `stream_options.include_usage`, "
-            "`never` leaves it as the caller sent it; `learn` is not built yet: refused",
+            "`never` leaves it as the caller sent it; `learn` sets it until a target refuses it",
             choice("choice", "inject", "never", "learn"),
         ),
     ] = "inject"
@@ -86,12 +98,22 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[
         str, Setting("the model's name there; one `*` stands for what a name such as `openai/*` matched", text)
     ]
+    recoverable: Annotated[
+        tuple[Literal["context_length", "stream_options"], ...],
+        Setting(
+            "refusals (400) that send a request on to the next target: `context_length`, `stream_options`",
+            choice("refusal", "context_length", "stream_options"),
+            default="none",
+        ),
+    ] = ()
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model as callers name it, or all models below a prefix."""
 
-    targets: Annotated[tuple[Target, ...], Setting("where its requests go; more than one is not built yet: refused")]
+    targets: Annotated[
+        tuple[Target, ...], Setting("where its requests go: to the first, and where it fails to the next")
+    ]
     max_output: Annotated[
         int | None,
         Setting(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from sluicegate._native import Ask, Refused
 from sluicegate.errors import BadRequest
 
-__all__ = ["Ask", "read"]
+__all__ = ["FALLBACKS", "Ask", "fallbacks", "read"]
+
+#: The member that names further models, where the profile consumes it.
+FALLBACKS = "fallbacks"
 
 #: Deepest nesting of a request body; real tool schemas stay below 30.
 DEPTH = 512
@@ -25,3 +30,16 @@ def read(body: bytes, *, strict_stream_options: bool) -> Ask:
         message = "The parameter 'stream_options' is only allowed when 'stream' is true; leave it out."
         raise BadRequest("invalid_value", message, param="stream_options")
     return ask
+
+
+class _Named(msgspec.Struct):
+    fallbacks: list[str] | None = None
+
+
+def fallbacks(body: bytes) -> list[str]:
+    """The models that a body names as its fallbacks, in order. Raises BadRequest: they are no list of names."""
+    try:
+        return msgspec.json.decode(body, type=_Named).fallbacks or []
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        message = "The parameter 'fallbacks' must be a list of model names."
+        raise BadRequest("invalid_type", message, param=FALLBACKS) from None

@@ -11,7 +11,8 @@ refuses the key                                  the words are ours
 402; a quota used up       503                   QuotaExhausted ``upstream_quota``, ``x-should-retry: false``
 429                        429                   RateLimited ``upstream_rate_limited``; its Retry-After is kept
 404, 410                   the same              Answered ``upstream_not_found``
-other 4xx, 501             the same              Answered ``upstream_rejected``, or ``upstream_context_length``
+other 4xx, 501             the same              Answered ``upstream_rejected``, ``upstream_context_length``, or
+                                                 ``upstream_stream_options`` (it does not take them)
 408, 504, 522, 524         504                   TimedOut ``upstream_timeout``
 503, 529                   503                   UpstreamFailed ``upstream_overloaded``; its Retry-After is kept
 other 5xx                  502                   UpstreamFailed ``upstream_error``
@@ -63,6 +64,7 @@ _CONTEXT = re.compile(
     r"|input token count .{0,40}exceeds|too many (?:input )?tokens",
     re.IGNORECASE,
 )
+_STREAM_OPTIONS = re.compile(r"stream_options|include_usage")
 _REFUSALS = frozenset({401, 403, 407})
 _TOO_LONG = frozenset({400, 413, 422})
 _TIMEOUTS = frozenset({408, 504, 522, 524})
@@ -130,6 +132,8 @@ def _about_the_request(status: int, headers: Headers, said: UpstreamSaid) -> Req
     code, wire_code = "upstream_rejected", said.code
     if words & _CONTEXT_CODES or (status in _TOO_LONG and _CONTEXT.search(said.message)):
         code, wire_code = "upstream_context_length", said.code or "context_length_exceeded"
+    elif status in _TOO_LONG and _STREAM_OPTIONS.search(f"{said.param} {said.message}"):
+        code = "upstream_stream_options"
     elif status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         code = "upstream_not_found"
     return Answered(

@@ -7,12 +7,15 @@ by ``*`` is not listed as a model: it is a rule, and who sends it literally gets
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from sluicegate.config import Model, Settings, Upstream
 from sluicegate.policy.keys import Caller, fits
+
+#: Fallbacks of one request that are looked at.
+MOST_FALLBACKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,14 @@ class Target:
 
     ``model`` is the name sent there. ``label`` is ``upstream/model`` as the configuration writes it, for metrics.
     ``passed_through``: the client chose the name below a ``*``, so that an unknown one (404) is its own mistake.
+    ``recoverable`` are refusals that send a request on to the next target.
     """
 
     upstream: Upstream
     model: str
     label: str
     passed_through: bool
+    recoverable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,26 @@ class Routes:
                 return Route(name, model, self._targets(model, requested[len(name) - 1 :]))
         return None
 
+    def fallbacks(self, names: Sequence[str], caller: Caller, dialect: str) -> tuple[list[Route], list[str]]:
+        """Return the routes of the fallbacks that a caller names, and why each of the others is skipped.
+
+        At most :data:`MOST_FALLBACKS` names are looked at. ``dialect`` is the one their upstreams must have, since
+        nothing is translated.
+        """
+        found: list[Route] = []
+        skipped = ["too_many"] * (len(names) - MOST_FALLBACKS)
+        for name in names[:MOST_FALLBACKS]:
+            route = self.route(name)
+            if route is None:
+                skipped.append("unknown_model")
+            elif not caller.may_use(name):
+                skipped.append("not_allowed")
+            elif all(target.upstream.dialect != dialect for target in route.targets):
+                skipped.append("other_dialect")
+            else:
+                found.append(route)
+        return found, skipped
+
     def visible_models(self, caller: Caller) -> tuple[str, ...]:
         """Return the models a caller may be shown: exact names, and exact names in its own key that a ``*`` serves."""
         named = (name for name in caller.models if not name.endswith("*") and self.route(name) is not None)
@@ -74,6 +99,7 @@ class Routes:
                 model=target.model if rest is None else target.model.replace("*", rest),
                 label=f"{target.upstream}/{target.model}",
                 passed_through=rest is not None and "*" in target.model,
+                recoverable=target.recoverable,
             )
             for target in model.targets
         )

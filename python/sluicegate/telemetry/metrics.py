@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from sluicegate import _native
+from sluicegate.exchange import NO_USAGE
 from sluicegate.telemetry.series import (
     BUILD_INFO,
     BYTES,
     DISCONNECTS,
     DURATION,
     EVENT_GAP,
+    FALLBACKS,
+    FALLBACKS_SKIPPED,
     FIRST_CONTENT,
     GEN_AI_DURATION,
     GEN_AI_FIRST,
@@ -27,6 +30,7 @@ from sluicegate.telemetry.series import (
     OVERHEAD,
     REFUSED,
     REQUESTS,
+    RETRIES,
     SERIES,
     SETS_DROPPED,
     STREAMS_ACTIVE,
@@ -36,7 +40,7 @@ from sluicegate.telemetry.series import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sluicegate.exchange import Row, Usage
+    from sluicegate.exchange import Attempt, Row, Usage
     from sluicegate.telemetry.series import Series
 
 #: The content type of :meth:`Metrics.exposition`.
@@ -156,6 +160,18 @@ class Metrics:
         """The access log lost lines."""
         self._bank.add(self._log_dropped, lines)
 
+    def retried(self, upstream: str, reason: str) -> None:
+        """A request is sent to the target again that it has just failed at."""
+        self._bank.add(self._bank.slot(RETRIES.name, upstream, reason), 1)
+
+    def fell_back(self, model: str, left: str, taken: str, reason: str) -> None:
+        """A request moves from target ``left`` on to target ``taken``."""
+        self._bank.add(self._bank.slot(FALLBACKS.name, model, left, taken, reason), 1)
+
+    def fallback_skipped(self, model: str, reason: str) -> None:
+        """A fallback that a caller named cannot be used."""
+        self._bank.add(self._bank.slot(FALLBACKS_SKIPPED.name, model, reason), 1)
+
     def finished(self, row: Row) -> None:
         """A request ended: everything its row says is counted, once."""
         key = (row.model, row.target, row.upstream, row.operation, row.status, row.error_code)
@@ -199,6 +215,9 @@ class Metrics:
             slots.append(self._bank.slot(DISCONNECTS.name, row.left))
             values.append(1)
         self._bank.record(slots, values)
+        for attempt in row.attempts:
+            if not attempt.decisive and attempt.usage is not NO_USAGE:
+                self._abandoned(row.model, attempt)
 
     def exposition(self) -> bytes:
         """Everything for ``GET /metrics``: the bank, then what the process says of itself.
@@ -209,6 +228,20 @@ class Metrics:
             for labels, value in values().items():
                 self._bank.set(self._bank.slot(name, *labels), value)
         return self._bank.render() + generate_latest(self._process)
+
+    def _abandoned(self, model: str, attempt: Attempt) -> None:
+        """What an attempt reported that did not become the answer: the provider has counted it, and so do we."""
+        usage, counts = attempt.usage, attempt.usage.tokens
+        said: tuple[tuple[str, str, int], ...] = (
+            ("input", usage.input_provenance, counts.input),
+            ("cached_input", usage.input_provenance, counts.cached_input),
+            ("cache_write", usage.input_provenance, counts.cache_write),
+            ("output", usage.output_provenance, counts.output),
+            ("reasoning", usage.output_provenance, counts.reasoning),
+        )
+        for direction, provenance, count in said:
+            if provenance != "none":
+                self._bank.add(self._bank.slot(TOKENS.name, model, attempt.target, direction, provenance), count)
 
     def _learn(self, key: _Key) -> _Slots:
         upstream = key[2]

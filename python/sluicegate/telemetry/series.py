@@ -102,6 +102,28 @@ MALFORMED = Series(
     ("target",),
     cap=1024,
 )
+RETRIES = Series(
+    "sluicegate_retries_total",
+    "counter",
+    "Further attempts of a request at the same target: in place, or with another credential. "
+    "reason is the error_type of the attempt before.",
+    ("upstream", "reason"),
+    cap=1024,
+)
+FALLBACKS = Series(
+    "sluicegate_fallbacks_total",
+    "counter",
+    "Requests that moved on to another target. reason is the error_type of the attempt before.",
+    ("model", "from", "to", "reason"),
+    cap=2048,
+)
+FALLBACKS_SKIPPED = Series(
+    "sluicegate_fallbacks_skipped_total",
+    "counter",
+    "Fallbacks a caller named that cannot be: unknown_model, not_allowed, other_dialect or too_many.",
+    ("model", "reason"),
+    cap=512,
+)
 CONNECTIONS = Series(
     "sluicegate_upstream_connections",
     "gauge",
@@ -192,6 +214,9 @@ SERIES = (
     CLIENTS,
     BODIES,
     HELD,
+    RETRIES,
+    FALLBACKS,
+    FALLBACKS_SKIPPED,
     CONNECTIONS,
     LOOP_LAG,
     GEN_AI_DURATION,

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sluicegate.exchange import NO_USAGE, Tokens, Usage
+from sluicegate.policy.retries import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 class Attempt:
     """One request to one upstream."""
 
-    def __init__(self, pool: Pool, plan: Plan, *, total: float) -> None:
+    def __init__(self, pool: Pool, plan: Plan, deadline: float) -> None:
         self._pool = pool
         self._plan = plan
-        self._deadline = time.monotonic() + total
+        self._deadline = deadline
         self._connection: Connection | None = None
         self.head: Head | None = None
         #: The outcome of a stream, once it has been committed.
@@ -38,8 +39,8 @@ class Attempt:
     async def ask(self, lines: bytes, segments: Segments, choices: int) -> Head:
         """Connect, send the request and wait for the first word on it.
 
-        A reused connection that died without a byte is tried once more on a fresh one: the upstream closed it while
-        the request was under way (RFC 9112 9.3.1). Raises what :meth:`Pool.take` raises.
+        A reused connection that died without a byte is replaced once, by the row of the table of retries that says
+        ``FRESH``. Raises what :meth:`Pool.take` raises.
         """
         lease = await self._pool.take()
         head = await self._send(lease.connection, lines, segments, choices)
@@ -78,6 +79,25 @@ class Attempt:
         if self.head is not None and self.head.verdict == "committed" and self.outcome is None:
             self.outcome = connection.outcome()
         self._pool.give_back(connection)
+
+    @property
+    def phase(self) -> Phase:
+        """How far it has come."""
+        head = self.head
+        if head is None:
+            return Phase.CONNECT
+        if head.verdict in ("committed", "body"):
+            return Phase.AFTER
+        if head.status == 0:
+            return Phase.SENT
+        if head.verdict in ("error_status", "unfit"):
+            return Phase.HEAD
+        return Phase.COMMIT if head.bytes_in else Phase.FIRST_EVENT
+
+    @property
+    def status(self) -> int:
+        """The upstream's status; 0 if none came."""
+        return self.head.status if self.head is not None else 0
 
     @property
     def request_id(self) -> str:

@@ -13,7 +13,7 @@ from sluicegate.dialects import speech
 from sluicegate.dialects.wire import wire
 
 if TYPE_CHECKING:
-    from sluicegate.config import Upstream
+    from sluicegate.config import Credential, Upstream
     from sluicegate.exchange import Endpoint
 
 USER_AGENT = "sluicegate"
@@ -25,22 +25,22 @@ class Heads:
     """The lines of heads, all but the length. Callers that send the same headers share them."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, str, str], bytes] = {}
+        self._kept: dict[tuple[str, str, str, str, str], bytes] = {}
 
-    def of(self, upstream: Upstream, endpoint: Endpoint, forwarded: str) -> bytes:
+    def of(self, upstream: Upstream, credential: Credential, endpoint: Endpoint, forwarded: str) -> bytes:
         """Lines for a request to ``endpoint`` of ``upstream``; ``forwarded`` are the caller's headers, a line each."""
-        key = (upstream.name, endpoint.path, endpoint.dialect, forwarded)
+        key = (upstream.name, credential.name, endpoint.path, endpoint.dialect, forwarded)
         lines = self._kept.get(key)
         if lines is None:
             if len(self._kept) >= MOST:
                 self._kept.clear()
-            lines = self._kept[key] = _lines(upstream, endpoint, forwarded)
+            lines = self._kept[key] = _lines(upstream, credential, endpoint, forwarded)
         return lines
 
 
-def _lines(upstream: Upstream, endpoint: Endpoint, forwarded: str) -> bytes:
+def _lines(upstream: Upstream, credential: Credential, endpoint: Endpoint, forwarded: str) -> bytes:
     family = wire(endpoint.dialect).family or upstream.dialect
-    headers = dict(speech.credential_headers(family, upstream.api_key.reveal() if upstream.api_key else ""))
+    headers = dict(speech.credential_headers(family, credential.api_key.reveal() if credential.api_key else ""))
     for line in forwarded.splitlines():
         name, _, value = line.partition(": ")
         headers[name] = value

@@ -33,7 +33,6 @@ class Upstreams:
         self._world = World(loop.create_future)
         self._names = Names()
         self._lagged = lagged
-        self._total = settings.timeouts.total
         trusted: dict[bytes, TlsConfig] = {}
         self.pools: dict[str, Pool] = {}
         for name, upstream in settings.upstreams.items():
@@ -53,9 +52,9 @@ class Upstreams:
         """How many connections there are, by upstream and state."""
         return {(name, state): n for name, pool in self.pools.items() for state, n in pool.counts.items()}
 
-    def attempt(self, upstream: str, plan: Plan) -> Attempt:
-        """Begin one try at an upstream."""
-        return Attempt(self.pools[upstream], plan, total=self._total)
+    def attempt(self, upstream: str, plan: Plan, deadline: float) -> Attempt:
+        """Begin one try at an upstream, which must have ended by ``deadline`` (monotonic seconds)."""
+        return Attempt(self.pools[upstream], plan, deadline)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,174 @@
+"""What lies between a request's attempts: where the first goes, what is written down of each, where the next one goes.
+
+Rules: nothing here waits or reads a socket. A request whose first attempt succeeds makes no :class:`Journey` and pays
+for a look at the table of targets alone. Whatever an attempt came to, its seat is given back (:meth:`Attempts.ended`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from sluicegate.dialects.wire import wire
+from sluicegate.exchange import NO_USAGE
+from sluicegate.exchange import Attempt as AttemptRecord
+from sluicegate.policy import retries
+from sluicegate.policy.retries import Step
+from sluicegate.policy.seats import Seats, reachable
+from sluicegate.policy.tries import Tries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluicegate.config import Settings
+    from sluicegate.dialects.request import Ask
+    from sluicegate.errors import RequestFailed
+    from sluicegate.exchange import Exchange
+    from sluicegate.policy.retries import Rule
+    from sluicegate.policy.routing import Route, Target
+    from sluicegate.policy.seats import Seat
+    from sluicegate.policy.tries import Next
+    from sluicegate.telemetry.metrics import Metrics
+    from sluicegate.upstream.attempt import Attempt
+
+
+class Attempts:
+    """All attempts under one configuration."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.seats = Seats(settings)
+        #: Labels of targets that refused to be asked for usage.
+        self.unasked: set[str] = set()
+
+    def first(self, exchange: Exchange, route: Route) -> Seat:
+        """The seat of the first attempt."""
+        return self.seats.first(route, exchange.endpoint.family, exchange.received)
+
+    def begin(self, exchange: Exchange, seat: Seat) -> float:
+        """Write down that an attempt begins; gives when the whole request must have ended, in monotonic seconds."""
+        target, now = seat.target, time.monotonic()
+        exchange.target, exchange.upstream, exchange.upstream_model = target.label, target.upstream.name, target.model
+        exchange.credential = seat.credential.name
+        exchange.attempt_started = now
+        if exchange.dispatched is None:
+            exchange.dispatched = now
+        elif exchange.answered is not None:
+            exchange.between += now - exchange.answered
+            exchange.answered = None
+        return exchange.dispatched + self.settings.timeouts.total
+
+    def asks_for_usage(self, exchange: Exchange, ask: Ask, target: Target) -> bool:
+        """Whether we ask for the usage event that the caller may not have asked for."""
+        wanted = target.upstream.usage_request
+        return (
+            ask.stream
+            and wire(exchange.endpoint.dialect).asks_for_usage
+            and (wanted == "inject" or (wanted == "learn" and target.label not in self.unasked))
+        )
+
+    def ended(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt, failed: RequestFailed | None) -> None:
+        """Give the seat back, and tell how it went: by a stream's outcome, else by the error, if one was raised."""
+        now = time.monotonic()
+        if exchange.outcome == "completed":
+            first = attempt.outcome.first_content if attempt.outcome is not None else None
+            self.seats.ended(seat, None, now, first_content=first)
+            return
+        code = exchange.outcome or (failed.code if failed is not None else "client_disconnected")
+        rest = retries.retry_after(failed.headers, time.time()) if failed is not None else None
+        self.seats.ended(seat, self.rule(exchange, ask, seat, attempt, code), now, rest=rest)
+
+    def rule(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt, code: str) -> Rule:
+        """The table's row for an attempt that did not end well."""
+        target = seat.target
+        learns = target.upstream.usage_request == "learn" and not ask.wants_usage
+        settled = retries.Settled(
+            status=attempt.status,
+            passed_through=target.passed_through,
+            recoverable=target.recoverable,
+            learns=learns and self.asks_for_usage(exchange, ask, target),
+        )
+        return retries.rule_for(attempt.phase, code, settled)
+
+    def write_down(self, exchange: Exchange, outcome: str, *, decisive: bool) -> None:
+        """The attempt under way, if one is, becomes one of the row's."""
+        started = exchange.attempt_started
+        if started is None:
+            return
+        exchange.attempt_started = None
+        record = AttemptRecord(
+            exchange.target,
+            outcome,
+            exchange.upstream_status,
+            exchange.usage,
+            exchange.credential,
+            started - exchange.received,
+            time.monotonic() - started,
+            exchange.upstream_bytes_in,
+            exchange.upstream_bytes_out,
+            decisive,
+        )
+        exchange.attempts.append(record)
+
+
+class Journey:
+    """A request whose first attempt has failed. ``routes`` are its model's and its fallbacks', ``first`` the seat."""
+
+    def __init__(self, attempts: Attempts, exchange: Exchange, ask: Ask, routes: Sequence[Route], first: Seat) -> None:
+        self._attempts = attempts
+        self._exchange = exchange
+        self._ask = ask
+        places = reachable(routes, first.target.upstream.dialect)
+        self._tries = Tries(attempts.seats, attempts.settings.retries, places, first)
+        self._primary = first
+        self._last_of_primary: tuple[int, RequestFailed, str] | None = None
+
+    def after(self, seat: Seat, attempt: Attempt, error: RequestFailed) -> Next:
+        """Leave an attempt that failed before commit; say what comes next. Raises the primary's error: nothing does."""
+        exchange = self._exchange
+        rule = self._attempts.rule(exchange, self._ask, seat, attempt, error.code)
+        self._attempts.write_down(exchange, error.code, decisive=False)
+        if seat.target is self._primary.target:
+            self._last_of_primary = (len(exchange.attempts) - 1, error, exchange.upstream_request_id)
+        following = self._following(rule, error)
+        if following is None:
+            raise self._decided_by_primary(error) from None
+        exchange.usage, exchange.upstream_request_id, exchange.upstream_status = NO_USAGE, "", 0
+        exchange.upstream_bytes_in = exchange.upstream_bytes_out = 0
+        self._count(seat, following, error.code)
+        return following
+
+    def _following(self, rule: Rule, error: RequestFailed) -> Next | None:
+        dispatched = self._exchange.dispatched
+        now = time.monotonic()
+        left = self._attempts.settings.timeouts.total - (now - dispatched if dispatched is not None else 0)
+        rest = retries.retry_after(error.headers, time.time())
+        if error.headers.get("x-should-retry") == "false":
+            rest = math.inf
+        return self._tries.after(rule, now, left=left, rest=rest, chance=random.random())  # noqa: S311  # no secret
+
+    def _count(self, seat: Seat, following: Next, reason: str) -> None:
+        metrics, target = self._attempts.metrics, following.seat.target
+        if following.step is Step.LEARN:
+            self._attempts.unasked.add(target.label)
+        if following.step is Step.TARGET:
+            metrics.fell_back(self._exchange.model, seat.target.label, target.label, reason)
+        else:
+            metrics.retried(target.upstream.name, reason)
+
+    def _decided_by_primary(self, last: RequestFailed) -> RequestFailed:
+        """Make the row the primary's: its target, its usage, its error, as far as it was tried."""
+        if self._last_of_primary is None:
+            return last
+        place, error, request_id = self._last_of_primary
+        exchange, target = self._exchange, self._primary.target
+        record = exchange.attempts[place] = replace(exchange.attempts[place], decisive=True)
+        exchange.target, exchange.upstream, exchange.upstream_model = target.label, target.upstream.name, target.model
+        exchange.credential, exchange.usage, exchange.upstream_request_id = record.credential, record.usage, request_id
+        exchange.upstream_bytes_in, exchange.upstream_bytes_out = record.bytes_in, record.bytes_out
+        return error

@@ -1,0 +1,28 @@
+"""The wait before a request is sent once more: it ends by its time, or because the gateway goes down."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sluicegate.errors import STREAM_ENDS, Draining
+
+
+class Pause:
+    """Stands where an attempt would while nothing is asked of an upstream. To be made inside the running loop."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait so long. Raises Draining if :meth:`end` was called meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return
+        code = "gateway_draining"
+        raise Draining(code, STREAM_ENDS[code], headers={"retry-after": "1"})
+
+    def end(self, _code: str) -> None:
+        """The gateway goes down."""
+        self._ended.set()
