@@ -13,10 +13,13 @@
     │   ├── BodyTooLarge               413  request_too_large
     │   ├── BodyUnsupported            415  unsupported_content_encoding, unsupported_media_type
     │   ├── ExpectationFailed          417  expectation_failed
+    │   ├── LimitReached               429  requests_per_minute_exceeded, tokens_per_minute_exceeded,
+    │   │                                   concurrent_streams_exceeded
     │   ├── HeadersTooLarge            431  headers_too_large
     │   └── ClientLeft                 499  client_disconnected (nobody reads it; metrics and rows do)
     ├── GatewayFault                   we cannot serve now
     │   ├── Overloaded                 503  gateway_overloaded, upstream_queue_full
+    │   ├── LimitsUnavailable          503  limits_unavailable
     │   ├── Draining                   503  gateway_draining
     │   └── Internal                   500  internal_error
     └── UpstreamFault                  the target's doing; the next target may be tried
@@ -161,6 +164,13 @@ class ExpectationFailed(CallerFault):
     status = 417
 
 
+class LimitReached(CallerFault):
+    """A limit of the caller's, of its group's or of the model's; ``Retry-After`` says when its window ends."""
+
+    status = 429
+    kind = "rate_limit_error"
+
+
 class HeadersTooLarge(CallerFault):
     """The request's head is above the limit (RFC 6585 5)."""
 
@@ -187,6 +197,20 @@ class Overloaded(GatewayFault):
 
     status = 503
     kind = "overloaded_error"
+
+
+class LimitsUnavailable(GatewayFault):
+    """Who keeps the limits does not answer, and ``limits_unavailable`` is ``deny``."""
+
+    status = 503
+    kind = "overloaded_error"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "limits_unavailable",
+            "The gateway cannot tell whether this request is within its limits; please try again.",
+            headers={"retry-after": "1"},
+        )
 
 
 class Draining(GatewayFault):

@@ -152,6 +152,20 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     decisive: bool = True
 
 
+class Reservation(Protocol):
+    """What a request has reserved of its limits; :mod:`sluicegate.limits.limiter` has the real one."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens reserved."""
+
+    def headers(self) -> list[tuple[str, str]]:
+        """How the limits stand, for the client."""
+
+    def settle(self, exchange: Exchange) -> None:
+        """Put what was used in the place of what was reserved."""
+
+
 class Exchange(msgspec.Struct, eq=False):
     """One request's life. Times are monotonic seconds but for ``received_at`` (Unix time)."""
 
@@ -197,6 +211,8 @@ class Exchange(msgspec.Struct, eq=False):
     malformed_events: int = 0
     #: Its row has been left.
     recorded: bool = False
+    #: What it has reserved of its limits, if it has any.
+    reservation: Reservation | None = None
     #: Where the client left, if it did: before_head, before_commit, streaming.
     left: str = ""
 
@@ -207,7 +223,10 @@ class Exchange(msgspec.Struct, eq=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """What is left of a request: design section 5, as far as it is known without a ledger. Durations in seconds."""
+    """What is left of a request: design section 5, as far as it is known without a ledger. Durations in seconds.
+
+    ``reserved`` is the tokens that limits held for it; 0 for a request without limits.
+    """
 
     id: str
     upstream_request_id: str
@@ -238,6 +257,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     events: int
     malformed_events: int
     left: str
+    reserved: int
     configuration: str
 
 
@@ -284,5 +304,6 @@ def row(exchange: Exchange, ended: float, configuration: str) -> Row:
         events=exchange.events,
         malformed_events=exchange.malformed_events,
         left=exchange.left,
+        reserved=exchange.reservation.tokens if exchange.reservation is not None else 0,
         configuration=configuration,
     )

@@ -15,6 +15,7 @@ from sluicegate import errors
 from sluicegate.attempts import Attempts, Journey
 from sluicegate.dialects import request, speech
 from sluicegate.exchange import row
+from sluicegate.limits.limiter import Limiter
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
 from sluicegate.policy.seats import spoken
@@ -44,12 +45,13 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """Serves exchanges under one configuration. To be made inside a running loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, log: AccessLog) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, log: AccessLog, limiter: Limiter | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self._log = log
         self._keys = keys.KeyRing(settings.keys)
         self._routes = Routes(settings)
+        self._limiter = limiter if limiter is not None else Limiter(settings, metrics)
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
         self._upstreams = Upstreams(settings, metrics.loop_lagged)
@@ -83,6 +85,8 @@ class Gateway:
             self._reply_error(exchange, fault)
         finally:
             self._record(exchange)
+            if exchange.reservation is not None:
+                exchange.reservation.settle(exchange)
             del self._live[exchange]
             if not self._live:
                 self._idle.set()
@@ -93,13 +97,15 @@ class Gateway:
         body = await exchange.client.body()
         ask = self._what_is_asked(exchange, body)
         route = self._where_it_goes(exchange, caller, ask)
+        if shares := self._limiter.of(caller, route):
+            exchange.reservation = await self._limiter.admit(shares, route, ask, len(body))
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))
 
     # --- the steps, in order ---
 
     def _who_asks(self, exchange: Exchange) -> Caller:
         caller = self.caller(*exchange.client.credentials)
-        exchange.caller = caller.name
+        exchange.caller, exchange.group = caller.name, caller.group
         return caller
 
     def _admit(self) -> None:
@@ -253,6 +259,7 @@ class Gateway:
         return [
             ("server-timing", f"gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}"),
             ("x-sluicegate-attempts", str(exchange.attempts_made)),
+            *(exchange.reservation.headers() if exchange.reservation is not None else ()),
         ]
 
     def _account(self, exchange: Exchange, attempt: Attempt) -> None:
@@ -292,7 +299,8 @@ class Gateway:
         dialect = exchange.mount.profile.errors or exchange.endpoint.dialect
         body = speech.error_body(dialect, error, exchange.id)
         exchange.bytes_out = len(body)
-        headers = [("content-type", "application/json"), *error.headers.items()]
+        limits = exchange.reservation.headers() if exchange.reservation is not None else ()
+        headers = [("content-type", "application/json"), *limits, *error.headers.items()]
         if exchange.attempts_made:
             headers.append(("x-sluicegate-attempts", str(exchange.attempts_made)))
         exchange.client.reply(error.status, headers, body)
@@ -331,6 +339,7 @@ class Gateway:
     async def close(self) -> None:
         """Close the upstreams' connections."""
         await self._upstreams.close()
+        await self._limiter.close()
 
 
 def _unknown_model(model: str) -> str:

@@ -12,13 +12,15 @@ import tomllib
 import pytest
 
 import sluicegate
+from sluicegate.config import Settings
+from sluicegate.config.read import fields
 
 ROOT = Path(__file__).resolve().parents[2]
 GATE = {
     "listen": "127.0.0.1:0",
     "upstreams": {"local": {"dialect": "openai", "base_url": "http://127.0.0.1:8000/v1", "api_key": "${LOCAL_KEY}"}},
     "models": {"fast": {"targets": [{"upstream": "local", "model": "qwen3-8b"}]}},
-    "keys": [{"name": "dev", "key": "sk-0123456789", "requests_per_minute": 6}],
+    "keys": [{"name": "dev", "key": "sk-0123456789", "tokens_per_minute": 600}],
 }
 
 
@@ -54,7 +56,10 @@ def test_check_says_what_is_served(gate: Path) -> None:
         "listen 127.0.0.1:0, admin 127.0.0.1:9090\n"
         "upstreams: local\nmodels: fast\nmounts: /v1 as openai\nkeys: dev\n"
     )
-    warning = "warning: keys[0].requests_per_minute: limits per key are not built yet; this one is not enforced\n"
+    warning = (
+        "warning: keys[0].tokens_per_minute: a request that says no max_tokens reserves 4,096 (reserve_default), "
+        "all of these 600, so that such requests are served one at a time\n"
+    )
 
     assert (0, summary, warning) == run("check", "--config", str(gate), LOCAL_KEY="sk-local")
 
@@ -72,8 +77,8 @@ def test_all_that_is_wrong_is_said_at_once(command: str, gate: Path) -> None:
             "set it, or write ${LOCAL_KEY:-default}"
         ),
         (
-            'listn: unknown setting "listn"; known: listen, admin, admin_token, tls, workers, store, shared, '
-            'upstreams, models, mounts, keys, retries, timeouts, limits, on_disconnect; did you mean "listen"?'
+            f'listn: unknown setting "listn"; known: {", ".join(field.name for field in fields(Settings))}; '
+            'did you mean "listen"?'
         ),
         "workers: 3 processes are not built yet; write 1",
         f"3 errors in {gate}",

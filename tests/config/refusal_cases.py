@@ -357,6 +357,26 @@ CASES: dict[str, tuple[object, list[str]]] = {
         ["upstreams.openai.concurrency: 0 is not a whole number from 1 to 1,000,000"],
     ),
     # Not built yet
+    "a group nobody configured": (
+        configuration(keys=[KEY | {"group": "blue"}], groups={"blu": {"requests_per_minute": 5}}),
+        ['keys[0].group: unknown group "blue"; known: blu; did you mean "blu"?'],
+    ),
+    "limits that limit nothing": (
+        configuration(
+            keys=[KEY | {"requests_per_minute": 0}],
+            groups={"blue": {"tokens_per_minute": -1}},
+            models={"fast": MODEL | {"limits": {"concurrent_streams": 1.5}}},
+        ),
+        [
+            "models.fast.limits.concurrent_streams: 1.5 is not a whole number from 1 to 1,099,511,627,776",
+            "keys[0].requests_per_minute: 0 is not a whole number from 1 to 1,099,511,627,776",
+            "groups.blue.tokens_per_minute: -1 is not a whole number from 1 to 1,125,899,906,842,624",
+        ],
+    ),
+    "what to do without limits' keeper": (
+        configuration(limits_unavailable="ask"),
+        ['limits_unavailable: unknown choice "ask"; known: allow, deny'],
+    ),
     "workers": (configuration(workers=4), ["workers: 4 processes are not built yet; write 1"]),
     "store": (
         configuration(store="postgresql://me:pass@db/x"),

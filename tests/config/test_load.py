@@ -61,11 +61,13 @@ def test_the_designs_example_is_the_defaults(tmp_path: Path) -> None:
     assert BaseUrl("https", "api.openai.com", 443, "/v1") == found.upstreams["openai"].base_url
     assert Secret("sk-provider") == found.upstreams["openai"].api_key
     assert [30.0, 30.0] == [upstream.pool_idle for upstream in found.upstreams.values()]
-    assert (
-        "keys[0].requests_per_minute: limits per key are not built yet; this one is not enforced",
-        "keys[0].concurrent_streams: limits per key are not built yet; this one is not enforced",
-        "models.fast.max_output: reservations are not built yet; this has no effect",
-    ) == found.warnings
+    assert (600, None, 50) == (
+        found.keys[0].requests_per_minute,
+        found.keys[0].tokens_per_minute,
+        found.keys[0].concurrent_streams,
+    )
+    assert (16384, 4096, "allow") == (found.models["fast"].max_output, found.reserve_default, found.limits_unavailable)
+    assert () == found.warnings
 
 
 def test_toml_says_the_same(tmp_path: Path) -> None:

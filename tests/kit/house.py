@@ -31,7 +31,7 @@ LAYERS = (
     {"gateway"},
     {"attempts"},
     {"upstream"},
-    {"dialects", "telemetry"},
+    {"dialects", "telemetry", "limits"},
     {"policy"},
     {"config"},
     {"exchange"},

@@ -38,6 +38,7 @@ STREAMED = Row(
     events=40,
     malformed_events=0,
     left="",
+    reserved=0,
     configuration="1",
 )
 

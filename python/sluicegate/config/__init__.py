@@ -6,6 +6,7 @@ parsed file into it, ``expand`` fills in ``${...}``, ``check`` compares settings
 files, ``table`` prints the README's table.
 """
 
+from sluicegate.config.allowances import UNLIMITED, Allowance
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, prepare_environment
 from sluicegate.config.model import Key, Settings, Tls
@@ -16,8 +17,10 @@ from sluicegate.config.values import Address, BaseUrl, Secret
 
 __all__ = [
     "PROFILES",
+    "UNLIMITED",
     "WITHOUT_FILE",
     "Address",
+    "Allowance",
     "BaseUrl",
     "ConfigError",
     "Credential",

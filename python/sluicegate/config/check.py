@@ -2,7 +2,7 @@
 
 Rules: pure; every check notes all it finds. Messages name what stands in the file, but never keys and credentials. A
 setting whose feature is not built yet is an error unless it stands at its default, so that nobody relies on what does
-not happen; limits per key are a warning, since a request served without them is still the right answer.
+not happen. What is allowed but may not be meant is a warning.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ def check(settings: Settings, problems: Problems) -> None:
 
 
 def warnings(settings: Settings) -> Iterator[str]:
-    """Yield what stands in the file and has no effect yet."""
-    for i, key in enumerate(settings.keys):
-        for name in ("requests_per_minute", "concurrent_streams"):
-            if getattr(key, name) is not None:
-                yield f"keys[{i}].{name}: limits per key are not built yet; this one is not enforced"
-    for name, model in settings.models.items():
-        if model.max_output is not None:
-            yield f"{child('models', name)}.max_output: reservations are not built yet; this has no effect"
+    """Yield what may be meant, and is worth a second look."""
+    reserve = settings.reserve_default
+    allowances = [(f"keys[{i}]", key) for i, key in enumerate(settings.keys)]
+    groups = [(child("groups", name), group) for name, group in settings.groups.items()]
+    for path, allowance in (*allowances, *groups):
+        tokens = allowance.tokens_per_minute
+        if tokens is not None and tokens <= reserve:
+            yield (
+                f"{path}.tokens_per_minute: a request that says no max_tokens reserves {reserve:,} (reserve_default), "
+                f"all of these {tokens:,}, so that such requests are served one at a time"
+            )
 
 
 def _check_binds(settings: Settings, problems: Problems) -> None:
@@ -130,6 +133,8 @@ def _check_keys(settings: Settings, problems: Problems) -> None:
             problems.add(f"keys[{i}].name", f"{shown(key.name)} is keys[{before}]'s already")
         if (before := secrets.setdefault(key.key, i)) != i:
             problems.add(f"keys[{i}].key", f"is the same key as keys[{before}]'s; each caller has its own")
+        if key.group is not None and is_read(key.group) and key.group not in settings.groups:
+            problems.add(f"keys[{i}].group", unknown("group", key.group, settings.groups))
         if not key.models:
             problems.add(f"keys[{i}].models", "is empty; leave it out for all models, or name some")
         for j, pattern in enumerate(key.models):

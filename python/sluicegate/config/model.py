@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sluicegate.config.allowances import Allowance
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.readers import access_key, address, choice, label, model_name, secret, text, whole
 from sluicegate.config.retries import Retries
@@ -34,8 +35,8 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """The two files as loaded."""
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that callers present."""
+class Key(Allowance, frozen=True, kw_only=True):
+    """A key that callers present, and its limits."""
 
     name: Annotated[str, Setting("who it is, in rows and logs; unique", text)]
     key: Annotated[
@@ -45,10 +46,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Setting("names it may use; `*` for all, `openai/*` for all below; others are answered 403", model_name),
     ] = ("*",)
-    requests_per_minute: Annotated[
-        int | None, Setting("not enforced yet: a warning", whole(1, 1 << 40), "requests")
-    ] = None
-    concurrent_streams: Annotated[int | None, Setting("not enforced yet: a warning", whole(1, 1 << 40), "streams")] = (
+    group: Annotated[str | None, Setting("a name under `groups`: its limits hold for all its keys together", label)] = (
         None
     )
 
@@ -101,6 +99,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retries: Annotated[
         Retries, Setting("further attempts, as far as `sluicegate explain fallback` allows any", default="below")
     ] = Retries()
+    groups: Annotated[
+        Mapping[str, Allowance],
+        Setting("limits that several keys have together, by name", default="none", name=label),
+    ] = MappingProxyType({})
+    reserve_default: Annotated[
+        int,
+        Setting(
+            "output tokens reserved for a request that says no `max_tokens`, where its model says no `max_output`",
+            whole(1, 1 << 40),
+            "tokens",
+        ),
+    ] = 4096
+    limits_unavailable: Annotated[
+        Literal["allow", "deny"],
+        Setting(
+            "who keeps the limits does not answer within 50 ms: `allow` lets each process enforce them by what it has "
+            "admitted itself; `deny` answers 503 `limits_unavailable` to whoever is limited",
+            choice("choice", "allow", "deny"),
+        ),
+    ] = "allow"
     timeouts: Annotated[Timeouts, Setting("durations", default="below")] = Timeouts()
     limits: Annotated[Limits, Setting("sizes and counts", default="below")] = Limits()
     on_disconnect: Annotated[
@@ -114,4 +132,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     """Twelve hexadecimal digits of the SHA-256 of the file as written: which configuration a row was made under."""
     warnings: tuple[str, ...] = ()
-    """What stands in the file and has no effect yet."""
+    """What may be meant, and is worth a second look."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sluicegate.config.allowances import UNLIMITED, Allowance
 from sluicegate.config.readers import base_url, choice, header_name, label, path_prefix, secret, text, whole
 from sluicegate.config.setting import Setting
 from sluicegate.config.values import BaseUrl, Secret
@@ -117,11 +118,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     max_output: Annotated[
         int | None,
         Setting(
-            "most tokens it writes; reserved at admission once limits are built, until then a warning",
+            "most tokens it writes; reserved at admission where tokens are limited",
             whole(1, 1 << 40),
             "tokens",
         ),
     ] = None
+    limits: Annotated[Allowance, Setting("limits of all callers of this model together", default="none")] = UNLIMITED
     usage_event: Annotated[
         Literal["asked", "pass", "always"] | None,
         Setting(

@@ -14,7 +14,7 @@ from hmac import compare_digest
 import re
 from types import MappingProxyType
 
-from sluicegate.config import Key
+from sluicegate.config import Allowance, Key
 from sluicegate.errors import BadRequest, NotAuthenticated
 
 _BEARER = re.compile(r"bearer +([!-~]+)", re.ASCII | re.IGNORECASE)
@@ -26,10 +26,15 @@ ANY_MODEL = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all."""
+    """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all.
+
+    ``allowance`` is how much it may use, None if that is not limited; ``group`` has limits of its own.
+    """
 
     name: str
     models: tuple[str, ...]
+    group: str = ""
+    allowance: Allowance | None = None
 
     def may_use(self, model: str) -> bool:
         """Whether this caller may ask for a model, by the name it sends."""
@@ -46,7 +51,7 @@ class KeyRing:
     """The keys of one configuration, as digests."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        callers = ((_digest(key.key.reveal()), Caller(key.name, key.models)) for key in keys)
+        callers = ((_digest(key.key.reveal()), _caller(key)) for key in keys)
         self._known: Mapping[bytes, tuple[bytes, Caller]] = MappingProxyType(
             {digest: (digest, caller) for digest, caller in callers}
         )
@@ -91,6 +96,11 @@ def fits(pattern: str, model: str) -> bool:
     if pattern.endswith("*"):
         return len(model) >= len(pattern) and model.startswith(pattern[:-1])
     return pattern == model
+
+
+def _caller(key: Key) -> Caller:
+    limited = any(getattr(key, name) is not None for name in Allowance.__struct_fields__)
+    return Caller(key.name, key.models, key.group or "", key if limited else None)
 
 
 def _bearer(value: str) -> str:

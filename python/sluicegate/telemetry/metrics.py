@@ -24,6 +24,10 @@ from sluicegate.telemetry.series import (
     GEN_AI_FIRST,
     GEN_AI_PER_TOKEN,
     GEN_AI_USAGE,
+    LIMIT_REFUSED,
+    LIMITS_ASKED,
+    LIMITS_FAILED,
+    LIMITS_UNAVAILABLE,
     LOG_DROPPED,
     LOOP_LAG,
     MALFORMED,
@@ -155,6 +159,22 @@ class Metrics:
     def loop_lagged(self, seconds: float) -> None:
         """The loop ran something this much later than it was due."""
         self._bank.observe_seconds(self._loop_lag, seconds)
+
+    def limit_refused(self, scope: str, kind: str) -> None:
+        """A limit refused a request."""
+        self._bank.add(self._bank.slot(LIMIT_REFUSED.name, scope, kind), 1)
+
+    def limits_asked(self, seconds: float) -> None:
+        """Whoever keeps the limits has answered."""
+        self._bank.observe_seconds(self._bank.slot(LIMITS_ASKED.name), seconds)
+
+    def limits_failed(self, reason: str) -> None:
+        """Whoever keeps the limits has not answered."""
+        self._bank.add(self._bank.slot(LIMITS_FAILED.name, reason), 1)
+
+    def limits_unavailable(self, decision: str) -> None:
+        """A request was admitted or refused without an answer of whoever keeps the limits."""
+        self._bank.add(self._bank.slot(LIMITS_UNAVAILABLE.name, decision), 1)
 
     def log_lines_dropped(self, lines: int) -> None:
         """The access log lost lines."""

@@ -147,6 +147,33 @@ LOOP_LAG = Series(
     "How late the event loop runs what is due.",
     buckets=_LAG,
 )
+LIMIT_REFUSED = Series(
+    "sluicegate_limit_refusals_total",
+    "counter",
+    "Requests that a limit refused: of a key, a group or a model, by what it limits.",
+    ("scope", "kind"),
+    cap=16,
+)
+LIMITS_ASKED = Series(
+    "sluicegate_limit_authority_seconds",
+    "histogram",
+    "How long the supervisor or Redis takes to answer about limits.",
+    buckets=_SHORT,
+)
+LIMITS_FAILED = Series(
+    "sluicegate_limit_authority_failures_total",
+    "counter",
+    "Questions about limits that were not answered: timeout or error.",
+    ("reason",),
+    cap=2,
+)
+LIMITS_UNAVAILABLE = Series(
+    "sluicegate_limit_unavailable_total",
+    "counter",
+    "Requests that limits_unavailable decided: allow or deny.",
+    ("decision",),
+    cap=2,
+)
 BUILD_INFO = Series(
     "sluicegate_build_info",
     "gauge",
@@ -219,6 +246,10 @@ SERIES = (
     FALLBACKS_SKIPPED,
     CONNECTIONS,
     LOOP_LAG,
+    LIMIT_REFUSED,
+    LIMITS_ASKED,
+    LIMITS_FAILED,
+    LIMITS_UNAVAILABLE,
     GEN_AI_DURATION,
     GEN_AI_FIRST,
     GEN_AI_PER_TOKEN,

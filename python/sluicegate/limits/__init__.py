@@ -1,0 +1,1 @@
+"""Who may use how much: one lease algorithm and the authorities that grant by it."""

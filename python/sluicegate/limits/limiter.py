@@ -1,0 +1,252 @@
+"""What the gateway asks of the limits: whether a request may be served, and that what it used is counted.
+
+Rules: a request is admitted by all its limits or by none. A request that has no limits costs a few look-ups. Where this
+process is the only one, nothing is ever awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sluicegate.config import UNLIMITED
+from sluicegate.errors import LimitReached, LimitsUnavailable
+from sluicegate.limits import demand
+from sluicegate.limits.authority import Authority
+from sluicegate.limits.lease import Limit, Scope, Share, Taken, lacking, take, units, want
+from sluicegate.limits.rounds import Remote, Rounds
+from sluicegate.limits.windows import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluicegate.config import Allowance, Settings
+    from sluicegate.exchange import Exchange, Tokens
+    from sluicegate.limits.counts import Counts
+    from sluicegate.limits.demand import Cost, Demand
+    from sluicegate.limits.lease import Kind
+    from sluicegate.policy.keys import Caller
+    from sluicegate.policy.routing import Route
+
+    #: Tells what tokens cost at a target (``upstream/model`` as configured) of a model (its configured name).
+    Price = Callable[[str, str, Tokens], Cost]
+
+#: Under which name this process stands with an authority inside it.
+_HERE: Final = "here"
+#: How each kind is called in an error's code and in its words.
+_WORDS: Final[dict[Kind, tuple[str, str]]] = {
+    "requests": ("requests_per_minute_exceeded", "requests per minute"),
+    "tokens": ("tokens_per_minute_exceeded", "tokens per minute"),
+    "streams": ("concurrent_streams_exceeded", "concurrent streams"),
+}
+#: Seconds after which a stream may have ended: nobody knows when one will.
+_SOON: Final = 1.0
+
+
+class Asked(Protocol):
+    """What a request asks, as far as limits go."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens it may write, if it says so."""
+
+    @property
+    def choices(self) -> int:
+        """How many answers it asks for."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether it asks for an answer in pieces."""
+
+
+class Reservation:
+    """What one request has reserved, until it is settled."""
+
+    __slots__ = ("_demand", "_limiter", "_settled", "_taken")
+
+    def __init__(self, limiter: Limiter, taken: Sequence[Taken], wanted: Demand) -> None:
+        self._limiter = limiter
+        self._taken = taken
+        self._demand = wanted
+        self._settled = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens reserved: the prompt's and the answer's."""
+        return self._demand.prompt + self._demand.output
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Say in ``x-ratelimit-*`` how the limits of this request stand."""
+        return rate_headers([taken.share for taken in self._taken], time.monotonic())
+
+    def settle(self, exchange: Exchange) -> None:
+        """Put what was used in the place of what was reserved, once."""
+        if not self._settled:
+            self._settled = True
+            self._limiter.settle(self._taken, self._demand, exchange)
+
+
+class Limiter:
+    """The limits of one configuration; it outlives reloads, so that nobody gets a minute twice.
+
+    ``remote`` keeps them for several processes; without it they are this process's own. To be made in a running loop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        counts: Counts,
+        remote: Remote | None = None,
+        price: Price | None = None,
+    ) -> None:
+        self._settings = settings
+        self._counts = counts
+        self._price = price
+        self._rounds = Rounds(remote, counts) if remote is not None else None
+        self._authority = Authority(math.inf)
+        self._shares: dict[tuple[Scope, str], tuple[Allowance, tuple[Share, ...]]] = {}
+
+    def of(self, caller: Caller, route: Route) -> list[Share]:
+        """Give the shares that a caller's requests for a model draw from; none if nothing is limited."""
+        shares: list[Share] = []
+        if caller.allowance is not None:
+            shares += self._of("key", caller.name, caller.allowance)
+        if caller.group and (together := self._settings.groups.get(caller.group)) is not None:
+            shares += self._of("group", caller.group, together)
+        if route.model.limits is not UNLIMITED:
+            shares += self._of("model", route.name, route.model.limits)
+        return shares
+
+    async def admit(self, shares: Sequence[Share], route: Route, ask: Asked, size: int) -> Reservation:
+        """Reserve what a request needs, by what it asks and its body's size in bytes.
+
+        Raises LimitReached or LimitsUnavailable, whose headers say more.
+        """
+        wanted = self._demand(route, ask, size)
+        wants = [want(share, units) for share in shares if (units := wanted.of(share.limit.kind))]
+        now = time.monotonic()
+        missing = lacking(wants, now)
+        if missing:
+            await self._fill(missing, now)
+            now = time.monotonic()
+            missing = lacking(wants, now)
+            if missing:
+                raise self._refused(missing[0][0], shares, now)
+        taken = take(wants)
+        if self._rounds is not None:
+            for one in taken:
+                self._rounds.watch(one.share)
+                if one.share.low:
+                    self._rounds.want(one.share, one.share.limit.lease)
+        return Reservation(self, taken, wanted)
+
+    def settle(self, taken: Sequence[Taken], wanted: Demand, exchange: Exchange) -> None:
+        """Settle a request that has ended, by its record."""
+        tokens = demand.used(exchange, wanted)
+        cost = self._cost(exchange.model, exchange.target, tokens)
+        now = time.monotonic()
+        for one in taken:
+            match one.share.limit.kind:
+                case "tokens":
+                    actual = units(tokens.input + tokens.output)
+                case "dollars":
+                    actual = units(cost.dollars, one.units)
+                case "credits":
+                    actual = units(cost.credits, one.units)
+                case _:
+                    actual = one.units
+            urgent = one.share.settle(one.window, one.units, actual, now)
+            if urgent and self._rounds is not None:
+                self._rounds.want(one.share, 0)
+
+    async def close(self) -> None:
+        """Give back what others may use."""
+        if self._rounds is not None:
+            await self._rounds.close()
+
+    def _demand(self, route: Route, ask: Asked, size: int) -> Demand:
+        most = route.model.max_output
+        tokens = demand.estimate(size, ask.max_tokens, most, self._settings.reserve_default, ask.choices)
+        target = route.targets[0].label if route.targets else ""
+        return demand.Demand(tokens.input, tokens.output, ask.stream, self._cost(route.name, target, tokens))
+
+    def _cost(self, model: str, target: str, tokens: Tokens) -> Cost:
+        return self._price(model, target, tokens) if self._price is not None and target else demand.FREE
+
+    def _of(self, scope: Scope, owner: str, allowance: Allowance) -> tuple[Share, ...]:
+        known = self._shares.get((scope, owner))
+        if known is None or known[0] is not allowance:
+            known = self._shares[scope, owner] = (allowance, self._made(scope, owner, allowance, known))
+        return known[1]
+
+    def _made(
+        self, scope: Scope, owner: str, allowance: Allowance, known: tuple[Allowance, tuple[Share, ...]] | None
+    ) -> tuple[Share, ...]:
+        """Make an owner's shares; of limits it had before, the same ones, with what is drawn."""
+        before = {share.name: share for share in known[1]} if known is not None else {}
+        shares = []
+        for limit in limits(scope, owner, allowance):
+            share = before.get(limit.name) or Share(limit, whole=self._rounds is None)
+            share.limit = limit
+            shares.append(share)
+        return tuple(shares)
+
+    async def _fill(self, missing: Sequence[tuple[Share, int]], now: float) -> None:
+        if self._rounds is None:
+            clock = Clock(now, time.time())
+            for share, lacks in missing:
+                share.granted(self._authority.answer(_HERE, share.ask(lacks, now), clock), now)
+            return
+        if not await self._rounds.fill(missing):
+            decision = self._settings.limits_unavailable
+            self._counts.limits_unavailable(decision)
+            if decision == "deny":
+                raise LimitsUnavailable
+            self._rounds.alone(missing)
+
+    def _refused(self, share: Share, shares: Sequence[Share], now: float) -> LimitReached:
+        limit = share.limit
+        self._counts.limit_refused(limit.scope, limit.kind)
+        code, words = _WORDS[limit.kind]
+        wait = max(share.ends - now, 0.001) if limit.period != "level" else _SOON
+        whose = {"key": "This API key's", "group": "This API key's group's", "model": "This model's"}[limit.scope]
+        headers = dict(rate_headers(shares, now))
+        headers["retry-after"] = str(math.ceil(wait))
+        headers["retry-after-ms"] = str(math.ceil(wait * 1000))
+        message = f"{whose} limit of {limit.capacity:,} {words} is reached."
+        return LimitReached(code, message, headers=headers, wire_type=LimitReached.kind)
+
+
+def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:
+    """Give what an allowance limits."""
+    found = []
+    if allowance.requests_per_minute is not None:
+        found.append(Limit(scope, owner, "requests", "minute", allowance.requests_per_minute))
+    if allowance.tokens_per_minute is not None:
+        found.append(Limit(scope, owner, "tokens", "minute", allowance.tokens_per_minute))
+    if allowance.concurrent_streams is not None:
+        found.append(Limit(scope, owner, "streams", "level", allowance.concurrent_streams))
+    return found
+
+
+def rate_headers(shares: Sequence[Share], now: float) -> list[tuple[str, str]]:
+    """Write ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``: of several limits, the one with least left.
+
+    A reset is written as OpenAI writes it, a Go duration of whole seconds.
+    """
+    headers: list[tuple[str, str]] = []
+    for kind in ("requests", "tokens"):
+        tightest = min(
+            (share for share in shares if share.limit.kind == kind),
+            key=lambda share: share.remaining(now),
+            default=None,
+        )
+        if tightest is not None:
+            headers += (
+                (f"x-ratelimit-limit-{kind}", str(tightest.limit.capacity)),
+                (f"x-ratelimit-remaining-{kind}", str(tightest.remaining(now))),
+                (f"x-ratelimit-reset-{kind}", f"{max(0, math.ceil(tightest.ends - now))}s"),
+            )
+    return headers

@@ -1,0 +1,151 @@
+"""Talking with an authority that is somewhere else: one question at a time, for all who wait, and never for long.
+
+Rules:
+
+- A request waits 50 ms at most for an answer; what it lacked may then be decided without one.
+- After a failure nobody waits: it is tried again in the background, once in a second, until there is an answer.
+- Leases are renewed, returned and reported each second; a lease that runs low is filled up before anybody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+import contextlib
+import logging
+import math
+import time
+from typing import Final, Protocol
+
+from sluicegate.errors import where
+from sluicegate.limits.authority import LEASE_TIME
+from sluicegate.limits.counts import Counts
+from sluicegate.limits.lease import Ask, Grant, Share
+from sluicegate.limits.windows import window
+
+#: Seconds a request waits for the authority.
+PATIENCE: Final = 0.05
+#: Seconds between reports; a third of a lease's life, so that one lost report does not cost a lease.
+_EVERY: Final = LEASE_TIME / 3
+
+_log = logging.getLogger(__name__)
+
+
+class AuthorityError(Exception):
+    """The authority did not answer, or not sensibly. The words are for the operator's log."""
+
+
+class Remote(Protocol):
+    """An authority that is somewhere else."""
+
+    async def answer(self, asks: Sequence[Ask]) -> Sequence[Grant]:
+        """Report and ask, all at once; with no asks it only shows that it is there. Raises AuthorityError.
+
+        May be cancelled at any moment; the next call must not read this one's answer.
+        """
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
+class Rounds:
+    """Asks one authority for all requests of this process. To be made inside a running loop."""
+
+    def __init__(self, remote: Remote, counts: Counts) -> None:
+        self._remote = remote
+        self._counts = counts
+        self._loop = asyncio.get_running_loop()
+        self._wanted: dict[Share, int] = {}
+        self._busy: set[Share] = set()
+        self._wake = asyncio.Event()
+        self._next: asyncio.Future[None] = self._loop.create_future()
+        self._reported = -math.inf
+        #: The authority does not answer.
+        self.down = False
+        self._task = self._loop.create_task(self._talk())
+
+    async def fill(self, missing: Iterable[tuple[Share, int]]) -> bool:
+        """Ask for what is missing; False if there was no answer within the time, and at once if it is down."""
+        if self.down:
+            return False
+        answered = self._next
+        for share, lacks in missing:
+            self.want(share, lacks)
+        await asyncio.wait((answered,), timeout=PATIENCE)
+        return answered.done() and not self.down
+
+    def want(self, share: Share, units: int) -> None:
+        """Ask for more of a share, or with 0 units only report it, without waiting."""
+        self._wanted[share] = self._wanted.get(share, 0) + units
+        self._wake.set()
+
+    def watch(self, share: Share) -> None:
+        """Report a share each second from now on, for as long as there is something to report."""
+        self._busy.add(share)
+
+    def alone(self, missing: Iterable[tuple[Share, int]]) -> None:
+        """Let shares go on without the authority, by what this process has admitted itself."""
+        now, wall = time.monotonic(), time.time()
+        for share, _ in missing:
+            start, end = window(share.limit.period, wall)
+            share.alone(now, now + min(_EVERY, end - wall if end else _EVERY), start)
+
+    async def close(self) -> None:
+        """Give all leases back, if the authority answers, and stop."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        if not self.down and self._busy:
+            with contextlib.suppress(AuthorityError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    now = time.monotonic()
+                    await self._remote.answer([share.returned(now) for share in self._busy])
+        await self._remote.close()
+
+    async def _talk(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY if self._busy or self.down else None):
+                    await self._wake.wait()
+            if self.down:
+                await asyncio.sleep(max(0.0, self._reported + _EVERY - time.monotonic()))
+            self._wake.clear()
+            await self._round(time.monotonic())
+
+    async def _round(self, now: float) -> None:
+        """Ask for what is wanted and report what is due; afterwards nobody waits any more, whatever came of it."""
+        wanted, self._wanted = self._wanted, {}
+        waiting, self._next = self._next, self._loop.create_future()
+        if self.down or now - self._reported >= _EVERY:
+            self._reported = now
+            wanted |= {share: wanted.get(share, 0) for share in self._busy}
+        asks = [share.ask(units, now) for share, units in wanted.items()]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                grants = await self._remote.answer(asks)
+            for share, grant in zip(wanted, grants, strict=True):
+                share.granted(grant, now)
+            self._counts.limits_asked(time.monotonic() - now)
+            self._recovered()
+        except TimeoutError:
+            self._failed("timeout", f"no answer within {PATIENCE * 1000:.0f} ms")
+        except AuthorityError as error:
+            self._failed("error", str(error))
+        except Exception as error:  # noqa: BLE001  # whatever it was, limits go on
+            self._failed("error", where(error))
+        finally:
+            self._busy = {share for share in self._busy.union(wanted) if share.busy}
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _recovered(self) -> None:
+        if self.down:
+            self.down = False
+            _log.warning("limits: whoever keeps them answers again")
+
+    def _failed(self, reason: str, words: str) -> None:
+        self._counts.limits_failed(reason)
+        self._reported = time.monotonic()
+        if not self.down:
+            self.down = True
+            _log.warning("limits: whoever keeps them does not answer: %s", words)
