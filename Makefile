@@ -1,10 +1,12 @@
 # The words of the house. `make build` needs python3.11 or newer, cargo, make and a C linker; it leaves .venv/bin/sluicegate.
 PYTHON ?= python3.11
 SECONDS ?= 600
+SOAK ?= 600
+RATE ?= 60
 BIN := .venv/bin
 FUZZERS := sse json http1 connection request
 
-.PHONY: help build run demo test test-all check bench fuzz
+.PHONY: help build run demo test test-all check bench fuzz soak
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,3 +51,6 @@ fuzz:  ## SECONDS=600 shared among the fuzz targets
 		cargo fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; \
 	done
+
+soak: build  ## SOAK=600 seconds (an hour: SOAK=3600) at RATE=60 requests a second, 1 % of every fault among them
+	$(BIN)/python -m tests.soak --seconds $(SOAK) --rate $(RATE)

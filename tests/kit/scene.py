@@ -80,7 +80,7 @@ class Scene:
         """A model name nobody has used, whose requests meet these scripts at the upstream."""
         name = f"m-{next(self._numbers)}"
         if script is not None:
-            (self.secure if by == "secure" else self.upstream).script(name, script, *more)
+            (self.secure if by.startswith("secure") else self.upstream).script(name, script, *more)
         return f"{by}/{name}"
 
     def requests(self, model: str) -> list[Received]:

@@ -141,6 +141,7 @@ REFUSED = Series(
 CLIENTS = Series("sluicegate_client_connections", "gauge", "Clients' connections.")
 BODIES = Series("sluicegate_request_body_bytes", "gauge", "Request bodies in memory (those above 16 KiB).")
 HELD = Series("sluicegate_held_bytes", "gauge", "What is held in memory of upstreams' answers.")
+TASKS = Series("sluicegate_tasks", "gauge", "Tasks of the event loop: one per connection, and a few.")
 LOOP_LAG = Series(
     "sluicegate_loop_lag_seconds",
     "histogram",
@@ -244,6 +245,7 @@ SERIES = (
     RETRIES,
     FALLBACKS,
     FALLBACKS_SKIPPED,
+    TASKS,
     CONNECTIONS,
     LOOP_LAG,
     LIMIT_REFUSED,

@@ -13,7 +13,7 @@ from sluicegate.exchange import Mount
 from sluicegate.gateway import Gateway
 from sluicegate.telemetry.access_log import AccessLog
 from sluicegate.telemetry.metrics import Metrics
-from sluicegate.telemetry.series import BODIES, CLIENTS
+from sluicegate.telemetry.series import BODIES, CLIENTS, TASKS
 from sluicegate.web.admin import Admin
 from sluicegate.web.capacity import Bodies, connections_that_fit
 from sluicegate.web.front import Front
@@ -154,7 +154,8 @@ async def start(
 
     The access log goes to standard error. ``endpoints`` are the ways in below each mount.
     """
-    metrics = Metrics()
+    metrics, loop = Metrics(), asyncio.get_running_loop()
+    metrics.watch(TASKS, lambda: {(): len(asyncio.all_tasks(loop))})
     log = AccessLog(FileIO(sys.stderr.fileno(), "w", closefd=False), metrics.log_lines_dropped)
     app = App(
         settings,
