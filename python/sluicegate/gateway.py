@@ -70,8 +70,8 @@ class Gateway:
         self._idle.clear()
         try:
             await self._serve(exchange)
-        except errors.ClientLeft as left:
-            self._fail(exchange, left)
+        except errors.ClientLeft:
+            self._client_left(exchange)
         except errors.RequestFailed as error:
             self._fail(exchange, error)
             self._reply_error(exchange, error)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.kit.client import Wire, chat, request_bytes
 from tests.kit.gateway import eventually
+from tests.kit.inside import inside
 from tests.kit.samples import Samples
 from tests.kit.scene import Scene
 from tests.kit.scene import scene as a_scene
@@ -18,6 +19,9 @@ from tests.kit.words import ANSWER, DELTA, DONE, FIGURES, FINISH, GOOD, HELLO, U
 from sluicegate.demo import faults
 from sluicegate.demo.requests import Received
 from sluicegate.demo.scripts import Mark, Repeat, Script, Send, Wait, chunk, json_answer, raw, respond
+from sluicegate.errors import ClientLeft
+from sluicegate.exchange import Sink
+from sluicegate.web.message import Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,6 +80,24 @@ async def test_107_gone_after_the_upstreams_head_but_before_the_first_content(sc
         row = await gone_before_commit(scene, model)
     moved = await scene.gateway.metrics() - before
     assert moved.get("sluicegate_client_disconnects_total", phase=row["left"]) == 1
+
+
+async def test_107_gone_at_the_very_moment_of_the_first_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def left(message: Message, headers: object) -> Sink:
+        message.abort()
+        raise ClientLeft
+
+    async with inside(tmp_path) as gateway:
+        with monkeypatch.context() as patched:
+            patched.setattr(Message, "open", left)
+            async with Wire(gateway.url) as wire:
+                await wire.send(request_bytes(chat("plain/m", stream=True), key=gateway.key))
+                assert await wire.closed_by_server() == b""
+        row = await gateway.row(requested_model="plain/m")
+        assert (row["status"], row["error_code"], row["left"]) == (499, "client_disconnected", "before_head")
+        assert (await gateway.ask(chat("plain/n"))).status == 200
 
 
 async def gone_before_commit(scene: Scene, model: str) -> dict[str, Any]:
