@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain, demo.
+"""The command line: serve, check, explain, demo, usage, prices.
 
 Rules: what a command needs is loaded when it runs, by name, so that ``check`` and ``--version`` pay for no server, and
 ``serve`` for no demo. (click itself costs 10 ms and 1 MB beside aiohttp.) Exit codes: 0 done, 1 the configuration or an
@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 import sys
 from types import MappingProxyType, ModuleType
+from typing import NoReturn
 
 import click
 
@@ -75,6 +76,64 @@ def demo(*, once: bool) -> None:
     """Show it at work: a scripted upstream over TLS, the gateway, one streamed and one plain request."""
     prepare_environment()
     sys.exit(_lazily("sluicegate.demo.show").main(once=once))
+
+
+@main.command()
+@_config
+@click.option("--by", default="model,day", show_default=True, metavar="NAMES", help="day, model, key, group, target.")
+@click.option("--since", default="0001-01-01", metavar="DAY", help="The first day (UTC), such as 2026-01-31.")
+@click.option("--until", default="9999-12-31", metavar="DAY", help="The last day (UTC).")
+@click.option("--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+def usage(path: Path | None, by: str, since: str, until: str, shape: str) -> None:
+    """Sum what was used: requests, tokens, cost in dollars, credits."""
+    settings = _load(path)
+    report, interface = _lazily("sluicegate.ledger.report"), _lazily("sluicegate.store.interface")
+    names = by.split(",")
+    if not set(names) <= report.GROUPINGS.keys() or len(set(names)) < len(names):
+        raise click.BadParameter(f"{by} is not made of {', '.join(report.GROUPINGS)}, each once", param_hint="--by")
+    store = _lazily("sluicegate.store.open").make_store(settings.store, create=False)
+    if store is None:
+        _stop("there is no ledger: `store` is `none`")
+    try:
+        store.open()
+        found = report.usage(store, names, since, until)
+    except interface.StoreError as error:
+        _stop(f"the store cannot be read: {error}")
+    finally:
+        store.close()
+    if shape == "json":
+        click.echo(report.as_json(found))
+    else:
+        click.echo((report.as_csv if shape == "csv" else report.as_table)(found, names))
+
+
+@main.group()
+def prices() -> None:
+    """Bring prices from elsewhere."""
+
+
+@prices.command(name="import")
+@click.argument("kind", type=click.Choice(["litellm"]))
+@click.argument("file", type=click.Path(path_type=Path))
+def import_prices(kind: str, file: Path) -> None:
+    """Print a price file made from FILE, for the setting price_file.
+
+    litellm: model_prices_and_context_window.json.
+    """
+    importer = _lazily(f"sluicegate.ledger.{kind}")
+    try:
+        text, count, left_out = importer.convert(file.read_text("utf-8"), file.name)
+    except (OSError, UnicodeDecodeError) as error:
+        _stop(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+    except importer.NotATable as error:
+        _stop(f"{file} {error}")
+    click.echo(text)
+    click.echo(f"{count} prices; {left_out} entries without a price of tokens left out", err=True)
+
+
+def _stop(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)
 
 
 def _load(path: Path | None) -> Settings:

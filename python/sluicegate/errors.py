@@ -4,7 +4,8 @@
 
     RequestFailed
     ├── CallerFault                    the caller must change something; never retried, never the target's fault
-    │   ├── BadRequest                 400  invalid_json, invalid_type, missing_parameter, duplicate_parameter, ...
+    │   ├── BadRequest                 400  invalid_json, invalid_type, missing_parameter, duplicate_parameter,
+    │   │                                   model_not_priced, ...
     │   ├── NotAuthenticated           401  missing_api_key, invalid_api_key, ...
     │   ├── NotAllowed                 403  model_not_allowed, origin_not_allowed
     │   ├── NotFound                   404  model_not_found, unknown_path
@@ -18,7 +19,7 @@
     │   ├── HeadersTooLarge            431  headers_too_large
     │   └── ClientLeft                 499  client_disconnected (nobody reads it; metrics and rows do)
     ├── GatewayFault                   we cannot serve now
-    │   ├── Overloaded                 503  gateway_overloaded, upstream_queue_full
+    │   ├── Overloaded                 503  gateway_overloaded, upstream_queue_full, ledger_unavailable
     │   ├── LimitsUnavailable          503  limits_unavailable
     │   ├── Draining                   503  gateway_draining
     │   └── Internal                   500  internal_error

@@ -132,6 +132,22 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 NO_USAGE = Usage()
 
 
+class Tariff(Protocol):
+    """How a request's cost is worked out: the native core's."""
+
+    def bill(
+        self, prompt: int, answer: int, cached: int, cache_write: int, reasoning: int, /
+    ) -> tuple[int, int | None]:
+        """Nano-dollars, and credits if they are billed."""
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """The price that holds for a request, and the name it is kept under."""
+
+    version: str
+    tariff: Tariff
+
+
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One try at one target and how it ended.
 
@@ -209,6 +225,12 @@ class Exchange(msgspec.Struct, eq=False):
     upstream_bytes_out: int = 0
     events: int = 0
     malformed_events: int = 0
+    #: The price of the target, if it has one; then what the request cost: nano-dollars, and credits if they are billed.
+    priced: Priced | None = None
+    cost: int | None = None
+    credits: int | None = None
+    #: What its records in the spool are known by; 0 before it was admitted.
+    sequence: int = 0
     #: Its row has been left.
     recorded: bool = False
     #: What it has reserved of its limits, if it has any.
@@ -223,9 +245,10 @@ class Exchange(msgspec.Struct, eq=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """What is left of a request: design section 5, as far as it is known without a ledger. Durations in seconds.
+    """What is left of a request. Durations in seconds.
 
-    ``reserved`` is the tokens that limits held for it; 0 for a request without limits.
+    ``reserved`` is the tokens that limits held for it; 0 for a request without limits. ``cost`` is in nano-dollars,
+    None while there is no price.
     """
 
     id: str
@@ -259,6 +282,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     left: str
     reserved: int
     configuration: str
+    cost: int | None = None
+    credits: int | None = None
+    price: str = ""
 
 
 def row(exchange: Exchange, ended: float, configuration: str) -> Row:
@@ -306,4 +332,7 @@ def row(exchange: Exchange, ended: float, configuration: str) -> Row:
         left=exchange.left,
         reserved=exchange.reservation.tokens if exchange.reservation is not None else 0,
         configuration=configuration,
+        cost=exchange.cost,
+        credits=exchange.credits,
+        price=exchange.priced.version if exchange.priced is not None else "",
     )

@@ -15,6 +15,7 @@ from sluicegate import errors
 from sluicegate.attempts import Attempts, Journey
 from sluicegate.dialects import request, speech
 from sluicegate.exchange import row
+from sluicegate.ledger.prices import bill
 from sluicegate.limits.limiter import Limiter
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from sluicegate.config import Settings
     from sluicegate.dialects.request import Ask
     from sluicegate.exchange import Exchange
+    from sluicegate.ledger.book import Ledger
+    from sluicegate.ledger.prices import Prices
     from sluicegate.policy.keys import Caller
     from sluicegate.policy.routing import Route
     from sluicegate.policy.seats import Seat
@@ -45,10 +48,20 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """Serves exchanges under one configuration. To be made inside a running loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, log: AccessLog, limiter: Limiter | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        log: AccessLog,
+        ledger: Ledger | None,
+        prices: Prices,
+        limiter: Limiter | None = None,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._log = log
+        self._ledger = ledger
+        self._prices = prices
         self._keys = keys.KeyRing(settings.keys)
         self._routes = Routes(settings)
         self._limiter = limiter if limiter is not None else Limiter(settings, metrics)
@@ -99,6 +112,8 @@ class Gateway:
         route = self._where_it_goes(exchange, caller, ask)
         if shares := self._limiter.of(caller, route):
             exchange.reservation = await self._limiter.admit(shares, route, ask, len(body))
+        if self._ledger is not None:
+            self._ledger.admit(exchange, self._settings.version)
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))
 
     # --- the steps, in order ---
@@ -130,8 +145,15 @@ class Gateway:
             raise errors.NotFound("model_not_found", _unknown_model(ask.model), param="model")
         if not caller.may_use(ask.model):
             raise errors.NotAllowed("model_not_allowed", "This API key may not use this model.", param="model")
+        if self._settings.require_price and not self._has_prices(route, exchange.received_at):
+            raise errors.BadRequest(
+                "model_not_priced", "This model has no price here, and must have one.", param="model"
+            )
         exchange.model = route.name
         return route
+
+    def _has_prices(self, route: Route, at: float) -> bool:
+        return all(self._prices.at(target.upstream.name, target.model, at) for target in route.targets)
 
     def _with_fallbacks(self, exchange: Exchange, caller: Caller, body: bytes, route: Route) -> Sequence[Route]:
         """The model's route, then those of the fallbacks that the caller names, where the profile consumes them."""
@@ -141,6 +163,8 @@ class Gateway:
         found, skipped = self._routes.fallbacks(request.fallbacks(body), caller, dialect)
         for reason in skipped:
             self._metrics.fallback_skipped(route.name, reason)
+        if self._settings.require_price:
+            found = [other for other in found if self._has_prices(other, exchange.received_at)]
         return (route, *found)
 
     async def _until_answered(self, exchange: Exchange, ask: Ask, routes: Sequence[Route]) -> None:
@@ -311,7 +335,12 @@ class Gateway:
             return
         exchange.recorded = True
         self._attempts.write_down(exchange, exchange.outcome, decisive=True)
+        exchange.priced = self._prices.at(exchange.upstream, exchange.upstream_model, exchange.received_at)
+        if exchange.priced is not None:
+            exchange.cost, exchange.credits = bill(exchange.priced, exchange.usage)
         ended = row(exchange, time.monotonic(), self._settings.version)
+        if self._ledger is not None and exchange.sequence:
+            self._ledger.finish(exchange.sequence, ended)
         self._metrics.finished(ended)
         self._log.record(ended)
 

@@ -379,8 +379,8 @@ CASES: dict[str, tuple[object, list[str]]] = {
     ),
     "workers": (configuration(workers=4), ["workers: 4 processes are not built yet; write 1"]),
     "store": (
-        configuration(store="postgresql://me:pass@db/x"),
-        ['store: the ledger is not built yet; leave it out, or write "sqlite:///sluicegate.db"'],
+        configuration(store="mysql://me:pass@db/x"),
+        ['store: is no store; write "sqlite:///FILE", "postgresql://USER:PASSWORD@HOST/DATABASE" or "none"'],
     ),
     "shared": (
         configuration(shared="redis://:pass@cache"),

@@ -6,6 +6,7 @@ parsed file into it, ``expand`` fills in ``${...}``, ``check`` compares settings
 files, ``table`` prints the README's table.
 """
 
+from sluicegate.config.accounts import Credits, Ledger, Price, PriceTier
 from sluicegate.config.allowances import UNLIMITED, Allowance
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, prepare_environment
@@ -24,10 +25,14 @@ __all__ = [
     "BaseUrl",
     "ConfigError",
     "Credential",
+    "Credits",
     "Key",
+    "Ledger",
     "Limits",
     "Model",
     "Mount",
+    "Price",
+    "PriceTier",
     "Problem",
     "Retries",
     "Secret",

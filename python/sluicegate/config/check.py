@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sluicegate.config.bounds import Timeouts
-from sluicegate.config.model import DEFAULT_STORE, Settings
+from sluicegate.config.check_prices import check_prices
+from sluicegate.config.model import Settings
 from sluicegate.config.read import Problems, child, is_read
 from sluicegate.config.readers import bytes_text, unknown
 from sluicegate.config.routes import PROFILES, RELAYED, Upstream
@@ -28,6 +29,7 @@ def check(settings: Settings, problems: Problems) -> None:
     _check_mounts(settings, problems)
     _check_keys(settings, problems)
     _check_limits(settings, problems)
+    check_prices(settings, problems)
     _check_built(settings, problems)
 
 
@@ -159,8 +161,6 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
 def _check_built(settings: Settings, problems: Problems) -> None:
     if settings.workers != 1:
         problems.add("workers", f"{settings.workers} processes are not built yet; write 1")
-    if settings.store != DEFAULT_STORE:
-        problems.add("store", f"the ledger is not built yet; leave it out, or write {shown(DEFAULT_STORE)}")
     if settings.shared is not None:
         problems.add("shared", "limits across machines are not built yet; leave it out")
     if settings.on_disconnect != "cancel":

@@ -18,13 +18,14 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from sluicegate.config.accounts import Price, PriceFile
 from sluicegate.config.check import check, warnings
 from sluicegate.config.expand import Sources, expand_tree
 from sluicegate.config.model import Settings, Tls
 from sluicegate.config.read import Problem, Problems, child, is_read, read_struct
 from sluicegate.config.readers import Wrong
 from sluicegate.config.routes import LOOPBACK_POOL_IDLE, Upstream
-from sluicegate.config.values import kind_of, shown
+from sluicegate.config.values import StoreUrl, kind_of, shown
 
 _LARGEST_FILE: Final = 4 << 20
 _DEFAULT_POOL_IDLE: Final = 30.0
@@ -34,6 +35,7 @@ _THREADS: Final = "16"
 WITHOUT_FILE: Final = "openai/* by OPENAI_API_KEY, on loopback"
 _ZERO: Final = MappingProxyType(
     {
+        "store": "none",
         "upstreams": {
             "openai": {"dialect": "openai", "base_url": "https://api.openai.com/v1", "api_key": "${OPENAI_API_KEY}"},
         },
@@ -182,7 +184,28 @@ def _resolve(settings: Settings, files: Files, problems: Problems) -> Settings:
             }
         ),
         tls=_resolve_tls(settings.tls, files, problems) if settings.tls else None,
+        store=_resolve_store(settings.store, files),
+        ledger=msgspec.structs.replace(settings.ledger, folder=str(files.path(settings.ledger.folder))),
+        prices=_all_prices(settings, files, problems),
     )
+
+
+def _resolve_store(store: StoreUrl, files: Files) -> StoreUrl:
+    return msgspec.structs.replace(store, path=str(files.path(store.path))) if store.kind == "sqlite" else store
+
+
+def _all_prices(settings: Settings, files: Files, problems: Problems) -> tuple[Price, ...]:
+    """Give the prices, and those of ``price_file`` for whatever they do not name."""
+    if settings.price_file is None:
+        return settings.prices
+    path = files.path(settings.price_file)
+    inside = Problems()
+    tree, _ = _parse(path, inside)
+    listed = read_struct(PriceFile, tree, "", inside)
+    for problem in inside:
+        problems.add("price_file", f"{path.name}: {problem}" if problem.path != str(path) else problem.message)
+    own = {price.model for price in settings.prices}
+    return (*settings.prices, *(price for price in listed.prices if price.model not in own))
 
 
 def _resolve_upstream(

@@ -15,15 +15,25 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sluicegate.config.accounts import DEFAULT_STORE, Credits, Ledger, Price
 from sluicegate.config.allowances import Allowance
 from sluicegate.config.bounds import Limits, Timeouts
-from sluicegate.config.readers import access_key, address, choice, label, model_name, secret, text, whole
+from sluicegate.config.readers import (
+    access_key,
+    address,
+    choice,
+    flag,
+    label,
+    model_name,
+    secret,
+    store_url,
+    text,
+    whole,
+)
 from sluicegate.config.retries import Retries
 from sluicegate.config.routes import Model, Mount, Upstream
 from sluicegate.config.setting import Setting
-from sluicegate.config.values import Address, Secret
-
-DEFAULT_STORE = "sqlite:///sluicegate.db"
+from sluicegate.config.values import Address, Secret, StoreUrl
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +84,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Setting("processes; more than 1 is not built yet: refused", whole(1, 1024), "processes")
     ] = 1
     store: Annotated[
-        str, Setting("the ledger; not built yet: only the default is accepted, and nothing is written", text, "URL")
+        StoreUrl,
+        Setting(
+            "where the rows of admitted requests are kept: `sqlite:///FILE`, `postgresql://...`, or `none`; "
+            "without a configuration file it is `none`",
+            store_url,
+            "URL",
+        ),
     ] = DEFAULT_STORE
+    ledger: Annotated[Ledger, Setting("how rows get there", default="below")] = Ledger()
     shared: Annotated[Secret | None, Setting("limits across machines; not built yet: refused", secret, "URL")] = None
     upstreams: Annotated[
         Mapping[str, Upstream], Setting("where requests may go, by name", default="required in a file", name=label)
@@ -99,6 +116,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retries: Annotated[
         Retries, Setting("further attempts, as far as `sluicegate explain fallback` allows any", default="below")
     ] = Retries()
+    prices: Annotated[
+        tuple[Price, ...], Setting("what targets cost; without a price a row's cost is unknown", default="none")
+    ] = ()
+    price_file: Annotated[
+        str | None, Setting("more `prices`: a file that `sluicegate prices import` wrote; `prices` win", text, "file")
+    ] = None
+    require_price: Annotated[
+        bool, Setting("refuse targets without a price: at the start, and below a `*` with 400 `model_not_priced`", flag)
+    ] = False
+    credits: Annotated[Credits | None, Setting("a unit for `usage.credits_consumed` and rows; without it none")] = None
     groups: Annotated[
         Mapping[str, Allowance],
         Setting("limits that several keys have together, by name", default="none", name=label),

@@ -14,7 +14,7 @@ import re
 from types import MappingProxyType
 from typing import Final
 
-from sluicegate.config.values import DEFAULT_PORTS, Address, BaseUrl, Expanded, Secret, shown
+from sluicegate.config.values import DEFAULT_PORTS, Address, BaseUrl, Expanded, Secret, StoreUrl, shown
 
 _WEEK: Final = 7 * 24 * 3600
 _UNITS: Final = MappingProxyType({"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30})
@@ -47,6 +47,7 @@ _VISIBLE_KEY = re.compile(r"[!-~]{8,1024}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+", re.ASCII)
 _MODEL_NAME = re.compile(r"\*|(?=.{1,256}\Z)[^\s*]+(?:/\*)?")
+_POSTGRESQL = re.compile(r"postgres(?:ql)?://[!-~]+\Z", re.ASCII)
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -80,6 +81,15 @@ def choice(kind: str, *known: str) -> Callable[[object], str]:
             raise Wrong(unknown(kind, value, known))
         return str(value)
 
+    return read
+
+
+def flag(value: object) -> bool:
+    """Read true or false."""
+    known = {"true": True, "false": False}
+    read = known.get(value) if isinstance(value, str) else value
+    if not isinstance(read, bool):
+        raise Wrong(f"{shown(value)} is not true or false")
     return read
 
 
@@ -208,6 +218,17 @@ def base_url(value: object) -> BaseUrl:
     if port is not None and not 1 <= int(port) <= _HIGHEST_PORT:
         raise Wrong(f"{shown(value)} has no such port; write 1 to {_HIGHEST_PORT}")
     return BaseUrl(scheme, _host(host, value), int(port or DEFAULT_PORTS[scheme]), path)
+
+
+def store_url(value: object) -> StoreUrl:
+    """Read where the ledger is: ``none``, ``sqlite:///FILE`` (``sqlite:////`` for a path from the root), PostgreSQL."""
+    if value == "none":
+        return StoreUrl("none")
+    if isinstance(value, str) and _POSTGRESQL.match(value):
+        return StoreUrl("postgresql", dsn=Secret(str(value)))
+    if isinstance(value, str) and (path := value.removeprefix("sqlite:///")) != value and path and path.isprintable():
+        return StoreUrl("sqlite", path=str(path))
+    raise Wrong('is no store; write "sqlite:///FILE", "postgresql://USER:PASSWORD@HOST/DATABASE" or "none"')
 
 
 def path_prefix(value: object) -> str:

@@ -47,6 +47,8 @@ def default(field: Field) -> str:
         return "none"
     if field.setting.unit == "bytes":
         return bytes_text(cast("int", value))
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, int | float):
         return f"{value:g}" if isinstance(value, float) else str(value)
     return ", ".join(f"`{one}`" for one in (value if isinstance(value, tuple) else (value,)))

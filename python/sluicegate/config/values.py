@@ -122,6 +122,17 @@ class BaseUrl(msgspec.Struct, frozen=True):
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
+class StoreUrl(msgspec.Struct, frozen=True):
+    """Where rows are kept: ``kind`` none, sqlite (the file ``path``) or postgresql (``dsn``, with its password)."""
+
+    kind: str
+    path: str = ""
+    dsn: Secret | None = None
+
+    def __str__(self) -> str:
+        return f"sqlite:///{self.path}" if self.kind == "sqlite" else self.kind
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine whatever a resolver says: ``localhost``, 127.0.0.0/8 or ::1."""
     try:

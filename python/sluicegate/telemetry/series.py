@@ -227,6 +227,22 @@ GEN_AI_USAGE = Series(
     cap=1024,
 )
 
+LEDGER_ROWS = Series(
+    "sluicegate_ledger_rows_total",
+    "counter",
+    "Rows written into the store.",
+)
+LEDGER_LOST = Series(
+    "sluicegate_ledger_rows_lost_total",
+    "counter",
+    "Rows that are lost: spool (it was full, and `drop` is configured, or the disk failed too long) or damaged.",
+    ("reason",),
+    cap=2,
+)
+LEDGER_SPOOL = Series("sluicegate_ledger_spool_bytes", "gauge", "What the files of waiting rows take.")
+LEDGER_LATE = Series("sluicegate_ledger_late_rows", "gauge", "Rows that wait in memory for a disk that takes none.")
+LEDGER_STORE = Series("sluicegate_ledger_store_up", "gauge", "1 while the store does what it is asked, else 0.")
+
 SERIES = (
     REQUESTS,
     TOKENS,
@@ -256,6 +272,11 @@ SERIES = (
     GEN_AI_FIRST,
     GEN_AI_PER_TOKEN,
     GEN_AI_USAGE,
+    LEDGER_ROWS,
+    LEDGER_LOST,
+    LEDGER_SPOOL,
+    LEDGER_LATE,
+    LEDGER_STORE,
     LOG_DROPPED,
     SETS_DROPPED,
     BUILD_INFO,

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from sluicegate._native import Heads
 from sluicegate.exchange import Mount
 from sluicegate.gateway import Gateway
+from sluicegate.ledger.accounts import open_accounts
+from sluicegate.ledger.prices import Prices
 from sluicegate.telemetry.access_log import AccessLog
+from sluicegate.telemetry.accounts import LedgerMetrics
 from sluicegate.telemetry.metrics import Metrics
 from sluicegate.telemetry.series import BODIES, CLIENTS, TASKS
 from sluicegate.web.admin import Admin
@@ -43,7 +46,7 @@ _PATIENCE = 1.0
 
 
 class App:
-    """A running gateway; :class:`sluicegate.server.worker.RunningApp`. ``finish`` is called at its very end."""
+    """A running gateway; :class:`sluicegate.server.worker.RunningApp`. ``finish`` is called last, in threads."""
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class App:
         metrics: Metrics,
         *,
         rows: Callable[[], bytes],
-        finish: Callable[[], None],
+        finish: Sequence[Callable[[], None]],
     ) -> None:
         limits, timeouts = settings.limits, settings.timeouts
         self._gateway = gateway
@@ -135,7 +138,8 @@ class App:
         for server in self._admin_listening:
             server.close()
         await self._admin_edge.close(_PATIENCE)
-        await asyncio.to_thread(self._finish)
+        for finish in self._finish:
+            await asyncio.to_thread(finish)
 
     async def _accept(self, edge: Edge, bound: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
         patience = self._handshake_time if tls is not None else None
@@ -157,13 +161,15 @@ async def start(
     metrics, loop = Metrics(), asyncio.get_running_loop()
     metrics.watch(TASKS, lambda: {(): len(asyncio.all_tasks(loop))})
     log = AccessLog(FileIO(sys.stderr.fileno(), "w", closefd=False), metrics.log_lines_dropped)
+    prices = Prices(settings)
+    accounts = open_accounts(settings, prices, LedgerMetrics(metrics))
     app = App(
         settings,
-        Gateway(settings, metrics, log),
+        Gateway(settings, metrics, log, accounts.ledger if accounts is not None else None, prices),
         endpoints,
         metrics,
         rows=log.recent,
-        finish=log.close,
+        finish=[log.close] if accounts is None else [accounts.close, log.close],
     )
     await app.listen(clients, admin)
     return app

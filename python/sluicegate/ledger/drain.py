@@ -1,0 +1,198 @@
+"""One spool's way into the store: each request once, whatever stops it on the way.
+
+Rules of this file:
+
+- The store's place in the spool moves in the transaction that writes what was read; a file is removed after that
+  transaction. Whoever comes next reads on from the store's place, so it does not matter where he was stopped.
+- An end makes a row by itself. An admission makes one only when its owner is dead and no end of it came: its outcome
+  is ``unknown``. Admissions of requests that are still running when their segment goes are kept in the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import astuple
+
+from sluicegate.ledger import segments
+from sluicegate.ledger.records import (
+    ADMITTED,
+    FINISHED,
+    LONGEST,
+    Admitted,
+    Finished,
+    admitted,
+    finished,
+    frames,
+    unbelievable,
+)
+from sluicegate.store.interface import Batch, Place, Row, Store
+
+#: Bytes read at a time: about 600 requests.
+_READ = 512 << 10
+#: Set aside: a segment that cannot be read to its end.
+DAMAGED = ".damaged"
+
+_log = logging.getLogger(__name__)
+
+
+class Drain:
+    """Carries one spool. Every method blocks; StoreError and OSError leave it as it was: call again."""
+
+    def __init__(self, spool: Path, store: Store) -> None:
+        self._spool = spool
+        self._name = spool.name
+        self._store = store
+        self._place: Place | None = None
+        self._running: dict[int, bytes] = {}
+        #: Those of them that are in the store's own table.
+        self._kept: set[int] = set()
+        #: Rows written, and records that could not be read.
+        self.rows = self.damaged = 0
+        #: Its owner is dead, all of it is in the store, and its folder is removed.
+        self.gone = False
+
+    def step(self) -> bool:
+        """Carry what one read brings; whether there is more to be done at once."""
+        if self._place is None:
+            self._find_place()
+        place = self._place or Place()
+        dead = segments.is_dead(self._spool)  # looked at before the files: then they are whole
+        numbers = [number for number in segments.segments(self._spool) if number >= place.segment]
+        if not numbers:
+            return dead and self._bury()
+        if numbers[0] > place.segment:
+            place = Place(numbers[0], 0)
+        data = segments.read_segment(self._spool, place.segment, place.offset, _READ)
+        rows, settled, end = self._read(data)
+        final = dead or len(numbers) > 1
+        wrong = unbelievable(data, end)
+        if end == 0 and final and (wrong or len(data) < _READ):
+            return self._next_segment(place, torn=bool(data))
+        if end:
+            self._commit(Batch(self._name, rows, Place(place.segment, place.offset + end), settled=settled))
+        return bool(end) and (final or len(data) == _READ)
+
+    def _read(self, data: bytes) -> tuple[list[Row], list[int], int]:
+        rows: list[Row] = []
+        settled: list[int] = []
+        end = 0
+        for kind, sequence, payload, end in frames(data):  # noqa: B007  # the last one's end is asked for below
+            if kind == ADMITTED:
+                self._running[sequence] = payload
+            elif kind == FINISHED and (record := finished(payload)) is not None:
+                rows.append((self._name, sequence, *astuple(record)))
+                settled.append(sequence)
+            else:
+                self.damaged += 1
+        return rows, settled, end
+
+    def _commit(self, batch: Batch) -> None:
+        try:
+            self._store.write(
+                msgspec.structs.replace(batch, settled=[number for number in batch.settled if number in self._kept])
+            )
+        except BaseException:
+            self._place = None  # what the store has is asked again
+            raise
+        self._place = batch.place
+        self.rows += len(batch.rows)
+        for number in batch.settled:
+            self._running.pop(number, None)
+            self._kept.discard(number)
+        self._kept.update(batch.running)
+
+    def _next_segment(self, place: Place, *, torn: bool) -> bool:
+        """The segment is read to its end: keep what still runs, then remove it."""
+        fresh = {number: record for number, record in self._running.items() if number not in self._kept}
+        self._commit(Batch(self._name, (), Place(place.segment + 1, 0), running=fresh))
+        if torn:
+            self._set_aside(place)
+        segments.remove_segment(self._spool, place.segment)
+        return True
+
+    def _set_aside(self, place: Place) -> None:
+        """A torn last record is what a power cut leaves; more than that is kept for whoever wants to look."""
+        file = segments.segment_file(self._spool, place.segment)
+        if file.exists() and file.stat().st_size - place.offset > LONGEST:
+            self.damaged += 1
+            aside = self._spool.with_name(f"{self._name}-{place.segment:08}{DAMAGED}")
+            file.rename(aside)
+            _log.error("a part of the spool cannot be read and is set aside: %s from byte %d on", aside, place.offset)
+
+    def _bury(self) -> bool:
+        """Its owner is dead and every file is read: what was admitted and never ended is unknown."""
+        rows = [
+            (self._name, sequence, *astuple(unknown(record)))
+            for sequence, payload in self._running.items()
+            if (record := admitted(payload)) is not None
+        ]
+        place = self._place or Place()
+        self._commit(Batch(self._name, rows, place, settled=list(self._running)))
+        segments.remove_instance(self._spool)
+        self._store.forget(self._name)
+        self.gone = True
+        return False
+
+    def _find_place(self) -> None:
+        """Ask the store where it is, and read again which admissions before that have not ended."""
+        place = self._store.place(self._name)
+        running = self._store.running(self._name)
+        self._kept = set(running)
+        for number in segments.segments(self._spool):
+            if number < place.segment:
+                segments.remove_segment(self._spool, number)
+        self._running = running | self._admitted_before(place)
+        self._place = place
+
+    def _admitted_before(self, place: Place) -> dict[int, bytes]:
+        if not place.offset:
+            return {}
+        found: dict[int, bytes] = {}
+        for kind, sequence, payload, _ in frames(segments.read_segment(self._spool, place.segment, 0, place.offset)):
+            if kind == ADMITTED:
+                found[sequence] = payload
+            elif kind == FINISHED:
+                found.pop(sequence, None)
+        return found
+
+
+def unknown(record: Admitted) -> Finished:
+    """Give the end of a request that nobody saw."""
+    return Finished(
+        received_at=record.received_at,
+        id=record.id,
+        upstream_request_id="",
+        endpoint=record.endpoint,
+        stream=record.stream,
+        duration=0,
+        caller=record.caller,
+        caller_group=record.caller_group,
+        requested_model=record.requested_model,
+        model=record.model,
+        target="",
+        upstream_model="",
+        credential="",
+        attempts="",
+        status=0,
+        error_code="",
+        outcome="unknown",
+        input_tokens=0,
+        output_tokens=0,
+        cached_tokens=0,
+        cache_write_tokens=0,
+        reasoning_tokens=0,
+        input_provenance="none",
+        output_provenance="none",
+        cost=None,
+        credits=None,
+        price="",
+        configuration=record.configuration,
+        first_content=None,
+        bytes_in=0,
+        bytes_out=0,
+        upstream_bytes_in=0,
+        upstream_bytes_out=0,
+    )

@@ -1,0 +1,230 @@
+"""A worker's own file of records: two per request, each appended with one write while the request is served.
+
+Rules of this file:
+
+- ``admit`` is called before a request goes anywhere, ``finish`` before its answer's end is written. Both are
+  synchronous: after them a killed process has lost nothing. What a power cut takes is ``fsync``'s affair.
+- A write that was short is cut back, so that the next record starts where a record starts; if even that fails, the
+  next one starts a segment of its own.
+- The spool is bounded. Room for the end of every admitted request is kept free, so it is admission that is refused,
+  never a record of what has been served. A disk that is full or read-only is told the same way; ends that it does not
+  take wait in memory, a bounded number, and are written as soon as it takes them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+import logging
+import os
+from pathlib import Path
+import threading
+import time
+from typing import Literal
+
+from sluicegate.ledger.records import Admitted, Finished, frame
+from sluicegate.ledger.segments import create_instance, segment_file, size_of
+
+#: Bytes of a segment; smaller where the whole spool is small.
+_SEGMENT = 16 << 20
+#: What is kept free for the end of each admitted request: its record is 300 to 1,500 bytes.
+_RESERVED = 2048
+#: Ends that wait in memory for a disk that takes nothing: about 8 MB.
+_LATE = 10_000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+#: Seconds between two looks at how much the writer has removed.
+_LOOK = 0.1
+
+_log = logging.getLogger(__name__)
+
+Fsync = Literal["never", "interval", "each"]
+
+
+class SpoolFull(Exception):
+    """There is no room for another request's records, or the disk takes none."""
+
+
+class Spool:
+    """The spool of this process, under ``folder``; ``size`` bytes at most. Raises OSError if it cannot be made.
+
+    ``lost`` is told, from any thread, how many rows were given up.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        size: int,
+        fsync: Fsync,
+        interval: float,
+        lost: Callable[[int], None],
+        segment: int = _SEGMENT,
+    ) -> None:
+        self.path, self._lock_file = create_instance(folder)
+        self.instance = self.path.name
+        self._size = size
+        self._segment = min(segment, size // 8)
+        self._fsync = fsync
+        self._lost = lost
+        self._sequence = 0
+        self._open = 0
+        self._number = 0
+        self._descriptor = -1
+        self._old: list[int] = []
+        self._offset = 0
+        self._others = 0
+        self._looked = 0.0
+        self._broken = False
+        self._failing = False
+        self._late: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._unsynced = False
+        self._closing = threading.Event()
+        self._next_segment()
+        self._keeper = threading.Thread(target=self._keep, args=(interval,), name="spool", daemon=True)
+        self._keeper.start()
+
+    def next_sequence(self) -> int:
+        """Give the number of the next request's records. Called by the event loop's thread alone."""
+        self._sequence += 1
+        return self._sequence
+
+    def admit(self, sequence: int, record: Admitted) -> None:
+        """Write down that a request may be served. Raises SpoolFull, and then nothing was written."""
+        data = frame(sequence, record)
+        with self._lock:
+            if self._late and not self._write_late():
+                raise SpoolFull
+            room = self._size - self._others - self._offset - _RESERVED * (self._open + 1)
+            if room < len(data) and not self._has_room(len(data)):
+                raise SpoolFull
+            try:
+                self._append(data)
+            except OSError as error:
+                self._failed(error)
+                raise SpoolFull from error
+            self._open += 1
+
+    def finish(self, sequence: int, record: Finished, *, admitted: bool = True) -> None:
+        """Write down how a request ended. Never raises; ``admitted``: its admission was written."""
+        data = frame(sequence, record)
+        with self._lock:
+            self._open -= admitted
+            if self._late:  # it stands behind them
+                self._keep_late(data)
+                return
+            try:
+                self._append(data)
+            except OSError as error:
+                self._failed(error)
+                self._keep_late(data)
+
+    @property
+    def used(self) -> int:
+        """Bytes of its files, as last looked at."""
+        return self._others + self._offset
+
+    @property
+    def late(self) -> int:
+        """How many ends wait in memory."""
+        return len(self._late)
+
+    def close(self) -> None:
+        """Write what waits, force it to the disk and let go of the lock: from now on its owner is dead."""
+        self._closing.set()
+        self._keeper.join()
+        with self._lock:
+            if self._descriptor < 0:
+                return
+            if self._late and not self._write_late():
+                self._lost(len(self._late))
+                self._late.clear()
+            self._let_go([*self._old, self._descriptor], sync=self._fsync != "never")
+            os.close(self._lock_file)
+            self._descriptor = -1
+
+    def _append(self, data: bytes) -> None:
+        if self._broken or self._offset + len(data) > self._segment:
+            self._next_segment()
+        written = os.write(self._descriptor, data)
+        if written != len(data):
+            self._cut_back()
+            raise OSError("a short write")
+        self._offset += written
+        self._unsynced = True
+        if self._fsync == "each":
+            os.fdatasync(self._descriptor)
+
+    def _cut_back(self) -> None:
+        try:
+            os.ftruncate(self._descriptor, self._offset)
+        except OSError:
+            self._broken = True
+
+    def _next_segment(self) -> None:
+        descriptor = os.open(segment_file(self.path, self._number + 1), _NEW, 0o600)
+        old, self._descriptor = self._descriptor, descriptor
+        self._number += 1
+        self._offset = 0
+        self._broken = False
+        if old >= 0:
+            self._others = size_of(self.path)
+            self._old.append(old)
+
+    def _has_room(self, length: int) -> bool:
+        """Look again at what the writer has left."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK:
+            self._looked = now
+            self._others = max(0, size_of(self.path) - self._offset)
+        return self._size - self._others - self._offset - _RESERVED * (self._open + 1) >= length
+
+    def _keep_late(self, data: bytes) -> None:
+        if len(self._late) < _LATE:
+            self._late.append(data)
+        else:
+            self._lost(1)
+
+    def _write_late(self) -> bool:
+        """Write the ends that wait; whether none does any more."""
+        try:
+            while self._late:
+                self._append(self._late[0])
+                self._late.popleft()
+        except OSError as error:
+            self._failed(error)
+        else:
+            self._failing = False
+        return not self._late
+
+    def _failed(self, error: OSError) -> None:
+        if not self._failing and error.errno is not None:
+            self._failing = True
+            _log.error("the spool %s cannot be written: %s", self.path, error.strerror)
+
+    def _keep(self, interval: float) -> None:
+        """Off the loop, every interval: write the ends that wait, and force to the disk what was written."""
+        while not self._closing.wait(interval):
+            with self._lock:
+                if self._late:
+                    self._write_late()
+                written, self._old = self._old, []
+                if self._unsynced and self._fsync == "interval":
+                    self._unsynced = False
+                    written.append(os.dup(self._descriptor))
+            self._let_go(written, sync=self._fsync == "interval")
+
+    @staticmethod
+    def _let_go(descriptors: list[int], *, sync: bool) -> None:
+        for descriptor in descriptors:
+            if sync:
+                _sync(descriptor)
+            os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Force a file to the disk, as far as the disk can."""
+    try:
+        os.fdatasync(descriptor)
+    except OSError as error:
+        _log.error("the spool cannot be forced to the disk: %s", error.strerror)

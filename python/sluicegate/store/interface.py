@@ -1,0 +1,169 @@
+"""What a store can do, and what is written to one.
+
+Rules: a method blocks, so nobody calls one on an event loop; each may be called again after a StoreError. A batch is
+written whole or not at all, and any number of times with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from itertools import count
+from typing import Any, Protocol
+
+import msgspec
+
+#: A row's values, each text, a whole number or None.
+Row = tuple[Any, ...]
+
+#: The columns of a row, in the order of its values.
+COLUMNS: tuple[str, ...] = (
+    *("instance", "sequence", "received_at", "id", "upstream_request_id", "endpoint", "stream", "duration"),
+    *("caller", "caller_group", "requested_model", "model", "target", "upstream_model", "credential", "attempts"),
+    *("status", "error_code", "outcome"),
+    *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("input_provenance", "output_provenance", "cost", "credits", "price", "configuration"),
+    *("first_content", "bytes_in", "bytes_out", "upstream_bytes_in", "upstream_bytes_out"),
+)
+#: What the sums of a day are kept for, and the figures that are summed.
+GROUPS: tuple[str, ...] = ("day", "model", "target", "caller", "caller_group")
+FIGURES: tuple[str, ...] = (
+    *("requests", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("cost", "credits", "unpriced"),
+)
+#: Where a sum stops: a column holds no more.
+MOST = 2**63 - 1
+
+_SEQUENCE, _RECEIVED = COLUMNS.index("sequence"), COLUMNS.index("received_at")
+_MODEL, _TARGET, _CALLER, _GROUP = (COLUMNS.index(name) for name in GROUPS[1:])
+_INPUT, _OUTPUT, _CACHED, _CACHE_WRITE, _REASONING, _COST, _CREDITS = (COLUMNS.index(name) for name in FIGURES[1:8])
+_DAY = 86_400_000_000
+
+
+class StoreError(Exception):
+    """The store did not do it: it is away, full, read-only, or broken. The words are for the operator's log."""
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """How far a spool has been read: a segment and the bytes of it."""
+
+    segment: int = 0
+    offset: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one spool has for the store. ``running`` and ``settled`` are sequences whose admission outlives its file."""
+
+    instance: str
+    rows: Sequence[Row]
+    place: Place
+    running: Mapping[int, bytes] = {}
+    settled: Sequence[int] = ()
+
+
+class Store(Protocol):
+    """Where rows are kept. Every method raises StoreError."""
+
+    def open(self) -> None:
+        """Connect, and bring the tables to this version. Does nothing while connected."""
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch in one transaction; rows that are there already are left as they are, and not summed again."""
+
+    def place(self, instance: str) -> Place:
+        """Say how far a spool has been read."""
+
+    def running(self, instance: str) -> dict[int, bytes]:
+        """Give the admissions whose files are gone and whose requests have not ended."""
+
+    def forget(self, instance: str) -> None:
+        """Drop what is kept of a spool that is gone."""
+
+    def remember_prices(self, prices: Mapping[str, str]) -> None:
+        """Keep prices (JSON) by version; those that are there stay as they are."""
+
+    def prices(self) -> dict[str, str]:
+        """Give every price that is kept, by version."""
+
+    def expire(self, before: int) -> int:
+        """Delete rows received before so many microseconds since 1970; gives how many. The sums of days stay."""
+
+    def daily(self, since: str, until: str) -> list[Row]:
+        """Give the sums of the days from ``since`` to ``until``, both included: GROUPS, then FIGURES."""
+
+    def rows(self, since: int, until: int, limit: int, after: tuple[int, str, int] | None = None) -> list[Row]:
+        """Give rows received from ``since`` until before ``until`` (microseconds), in the order of their keys.
+
+        ``after`` is the key (received_at, instance, sequence) of the last row one has.
+        """
+
+    def close(self) -> None:
+        """Disconnect. May be called twice."""
+
+
+def daily_sums(rows: Iterable[Row]) -> list[Row]:
+    """Sum rows by day and group: GROUPS, then FIGURES."""
+    sums: dict[tuple[object, ...], list[int]] = {}
+    days: dict[int, str] = {}
+    for row in rows:
+        number = row[_RECEIVED] // _DAY
+        day = days.get(number) or days.setdefault(number, _day(number))
+        key = (day, row[_MODEL], row[_TARGET], row[_CALLER], row[_GROUP])
+        known = sums.get(key)
+        if known is None:
+            known = sums[key] = [0] * len(FIGURES)
+        cost = row[_COST]
+        known[0] += 1
+        known[1] += row[_INPUT]
+        known[2] += row[_OUTPUT]
+        known[3] += row[_CACHED]
+        known[4] += row[_CACHE_WRITE]
+        known[5] += row[_REASONING]
+        known[6] += cost or 0
+        known[7] += row[_CREDITS] or 0
+        known[8] += cost is None
+    return [(*key, *(min(figure, MOST) for figure in figures)) for key, figures in sums.items()]
+
+
+def key_of(row: Row) -> tuple[int, str, int]:
+    """Give what a row is known by: received_at, instance, sequence."""
+    return row[_RECEIVED], row[0], row[_SEQUENCE]
+
+
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
+
+
+def without(rows: Sequence[Row], known: set[tuple[int, str, int]]) -> list[Row]:
+    """Give the rows whose keys are not known."""
+    return [row for row in rows if key_of(row) not in known]
+
+
+def migrations(dialect: str) -> list[list[str]]:
+    """Give the statements of each migration, the first at place 0. A line after ``--DIALECT:`` is for that one only."""
+    folder = resources.files("sluicegate.store").joinpath("migrations")
+    found: list[list[str]] = []
+    for number in count(1):
+        file = folder.joinpath(f"{number:03}.sql")
+        if not file.is_file():
+            return found
+        found.append(_statements(file.read_text(encoding="utf-8"), f"--{dialect}:"))
+    raise AssertionError  # count() has no end
+
+
+def _statements(text: str, own: str) -> list[str]:
+    lines = [line.removeprefix(own) if line.startswith(own) else line.partition("--")[0] for line in text.splitlines()]
+    return [statement for part in "\n".join(lines).split(";") if (statement := part.strip())]
+
+
+#: Adds a day's sums to those that are there. Written so that no sum can leave its column's range.
+ADD_DAILY = (
+    f"INSERT INTO daily ({', '.join(GROUPS + FIGURES)}) VALUES ({{values}}) "  # noqa: S608  # names of our own
+    f"ON CONFLICT ({', '.join(GROUPS)}) DO UPDATE SET "
+    + ", ".join(
+        f"{name} = CASE WHEN daily.{name} > {MOST} - excluded.{name} THEN {MOST} "
+        f"ELSE daily.{name} + excluded.{name} END"
+        for name in FIGURES
+    )
+)

@@ -1,0 +1,237 @@
+"""What a worker appends to its own file, and what it says when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit.ledger import ADMITTED, FINISHED, Lost, admitted, fill, finished, spool
+
+from sluicegate.ledger import segments
+from sluicegate.ledger.records import admitted as read_admitted
+from sluicegate.ledger.records import finished as read_finished
+from sluicegate.ledger.records import frame, frames
+from sluicegate.ledger.spool import Spool, SpoolFull
+
+
+class Disk:
+    """A disk that fails on demand: `os.write` and `os.ftruncate` as the spool sees them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error = 0
+        self.room: int | None = None
+        self.cannot_cut = False
+        self._write, self._truncate = os.write, os.ftruncate
+        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(os, "ftruncate", self.truncate)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        if self.room is not None:
+            data, self.room = data[: self.room], max(0, self.room - len(data))
+            if not data:
+                raise OSError(errno.ENOSPC, "full")
+        return self._write(descriptor, data)
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        if self.cannot_cut:
+            raise OSError(errno.EIO, "broken")
+        self._truncate(descriptor, length)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def records(path: Path) -> list[tuple[int, int]]:
+    """Kind and sequence of every record in a spool's files; what is torn ends its file."""
+    found = []
+    for number in segments.segments(path):
+        found += [one[:2] for one in frames(segments.segment_file(path, number).read_bytes())]
+    return found
+
+
+def until_full(write: Callable[[int], None]) -> int:
+    """Writes one number after the other until the spool refuses one; gives that one."""
+    for number in range(1, 100_000):
+        try:
+            write(number)
+        except SpoolFull:
+            return number
+    raise AssertionError("it never was full")
+
+
+ADM, FIN = 0x11, 0x12
+
+
+def test_two_records_for_each_request(tmp_path: Path) -> None:
+    with spool(tmp_path) as one:
+        fill(one, "+1 +2 -2 -1")
+
+    assert [(ADM, 1), (ADM, 2), (FIN, 2), (FIN, 1)] == records(one.path)
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    (kind, sequence, payload, _), (_, last, other, end) = frames(frame(7, ADMITTED) + frame(2**64 - 1, FINISHED))
+
+    assert (ADM, 7, 2**64 - 1) == (kind, sequence, last)
+    assert (ADMITTED, FINISHED) == (read_admitted(payload), read_finished(other))
+    assert end == len(frame(7, ADMITTED) + frame(2**64 - 1, FINISHED))
+
+
+def test_what_a_caller_sent_cannot_break_a_record() -> None:
+    hostile = admitted(1, requested_model="\ud800\0\n\x1b[2J", id="\N{SNOWMAN}" * 300)
+    ((_, _, payload, _),) = frames(frame(1, hostile))
+
+    assert read_admitted(payload) == admitted(1, requested_model="?\0\n\x1b[2J", id="\N{SNOWMAN}" * 300)
+
+
+def test_each_record_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    with spool(tmp_path) as one:
+        write = os.write
+
+        def noted(descriptor: int, data: bytes) -> int:
+            written.append(data)
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", noted)
+        fill(one, "+1 -1")
+
+    assert [frame(1, admitted(1)), frame(1, finished(1))] == written
+
+
+def test_segments_are_begun_when_one_is_full(tmp_path: Path) -> None:
+    with spool(tmp_path, segment=1000) as one:
+        fill(one, " ".join(f"+{n} -{n}" for n in range(1, 21)))
+        used = one.used
+
+    assert len(segments.segments(one.path)) > 4
+    assert all(segments.segment_file(one.path, n).stat().st_size <= 1000 for n in segments.segments(one.path))
+    assert used == segments.size_of(one.path)
+    assert 40 == len(records(one.path))
+
+
+def test_its_owner_is_dead_when_it_is_closed(tmp_path: Path) -> None:
+    with spool(tmp_path) as one:
+        assert not segments.is_dead(one.path)
+    assert segments.is_dead(one.path)
+
+
+def test_a_short_write_is_cut_back(tmp_path: Path, disk: Disk) -> None:
+    with spool(tmp_path) as one:
+        fill(one, "+1")
+        disk.room = 30
+        with pytest.raises(SpoolFull):
+            one.admit(2, admitted(2))
+        disk.room = None
+        fill(one, "+3 -1 -3")
+
+    assert [(ADM, 1), (ADM, 3), (FIN, 1), (FIN, 3)] == records(one.path)
+
+
+def test_a_short_write_that_cannot_be_cut_back_ends_the_segment(tmp_path: Path, disk: Disk) -> None:
+    with spool(tmp_path) as one:
+        fill(one, "+1")
+        disk.room, disk.cannot_cut = 30, True
+        with pytest.raises(SpoolFull):
+            one.admit(2, admitted(2))
+        disk.room = None
+        fill(one, "+3 -1 -3")
+
+    assert [1, 2] == segments.segments(one.path)
+    assert [(ADM, 1), (ADM, 3), (FIN, 1), (FIN, 3)] == records(one.path)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_takes_nothing_refuses_admissions_and_loses_no_end(tmp_path: Path, disk: Disk, error: int) -> None:
+    lost = Lost()
+    with spool(tmp_path, lost=lost) as one:
+        fill(one, "+1 +2")
+        disk.error = error
+        one.finish(1, finished(1))
+        one.finish(2, finished(2))
+        with pytest.raises(SpoolFull):
+            one.admit(3, admitted(3))
+        assert 2 == one.late
+        disk.error = 0
+        fill(one, "+4 -4")
+        assert 0 == one.late
+
+    assert 0 == lost.rows
+    assert [(ADM, 1), (ADM, 2), (FIN, 1), (FIN, 2), (ADM, 4), (FIN, 4)] == records(one.path)
+
+
+def test_ends_that_wait_are_written_though_nobody_asks_again(tmp_path: Path, disk: Disk) -> None:
+    with spool(tmp_path) as one:
+        fill(one, "+1")
+        disk.error = errno.ENOSPC
+        fill(one, "-1")
+        disk.error = 0
+
+    assert [(ADM, 1), (FIN, 1)] == records(one.path)
+
+
+def test_what_waits_in_memory_is_bounded_and_what_is_lost_is_counted(tmp_path: Path, disk: Disk) -> None:
+    lost = Lost()
+    with spool(tmp_path, lost=lost) as one:
+        disk.error = errno.ENOSPC
+        for number in range(10_003):
+            one.finish(number, FINISHED)
+        assert (10_000, 3) == (one.late, lost.rows)
+
+    assert 10_003 == lost.rows
+
+
+def test_room_for_the_end_of_every_admitted_request_is_kept(tmp_path: Path) -> None:
+    with spool(tmp_path, size=100_000) as one:
+        admissions = until_full(lambda number: one.admit(number, admitted(number)))
+        for number in range(1, admissions):
+            one.finish(number, finished(number))
+        assert one.used <= 100_000
+
+    assert 40 < admissions < 50
+    assert 2 * (admissions - 1) == len(records(one.path))
+
+
+def test_a_full_spool_takes_requests_again_once_it_was_drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("sluicegate.ledger.spool.time.monotonic", lambda: now[0])
+    with spool(tmp_path, size=20_000) as one:
+        number = until_full(lambda number: fill(one, f"+{number} -{number}"))
+        now[0] += 1
+        for segment in segments.segments(one.path)[:-1]:
+            segments.remove_segment(one.path, segment)
+        fill(one, f"+{number} -{number}")
+
+
+@pytest.mark.parametrize(
+    "fsync, expected",
+    [("never", 0), ("each", 4), ("interval", 1)],
+    ids=["never", "each: at every record", "interval: not by the request"],
+)
+def test_when_records_are_forced_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsync: Any, expected: int
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with spool(tmp_path, fsync=fsync) as one:
+        fill(one, "+1 -1 +2 -2")
+        during = len(synced)
+        one._closing.set()
+        one._keeper.join()
+
+    assert expected == (during if fsync == "each" else len(synced))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(NotADirectoryError):
+        Spool(tmp_path / "file" / "spool", size=1 << 20, fsync="never", interval=1.0, lost=Lost())
