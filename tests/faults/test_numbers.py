@@ -13,10 +13,7 @@ TESTS = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 
 LATER = {
-    88: "fallback",
     91: "heartbeats",
-    104: "fallback",
-    105: "fallback",
     110: "estimates",
     112: "the ledger",
     **dict.fromkeys(range(118, 136), "the ledger, limits, workers and reload"),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 import datetime as dt
 from pathlib import Path
-import socket
 import ssl
 from typing import Any
 
 import pytest
 from tests.kit.client import chat
 from tests.kit.gateway import Gateway, configuration, eventually
+from tests.kit.pairs import silent_port
 from tests.kit.scene import Scene
 from tests.kit.words import ANSWER
 import trustme
@@ -64,24 +64,6 @@ async def unreachable(gateway: Gateway, status: int, code: str) -> None:
     moved = await gateway.metrics() - before
     assert moved.get("sluicegate_requests_total", status=str(status), error_type=code, model="m") == 1
     assert (await gateway.ask(chat("ok/x"))).status == 200
-
-
-@contextmanager
-def silent_port(family: socket.AddressFamily = socket.AF_INET) -> Iterator[int]:
-    """A port whose connects get no answer: its queue of one is full and nobody accepts."""
-    with socket.socket(family) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        try:
-            yield port
-        finally:
-            for filler in fillers:
-                filler.close()
 
 
 async def test_51_a_name_that_does_not_exist_is_a_502(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class Inside(Serving):
     def __init__(self, listen: int, admin: int, upstream: Upstream, secure: Upstream) -> None:
         self.url, self.admin = f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{admin}"
         self.upstream = upstream
+        self.secure = secure
         self._upstreams = {"plain": upstream, "secure": secure}
         self._numbers = count()
 
@@ -53,6 +54,7 @@ async def inside(folder: Path, **settings: Any) -> AsyncIterator[Inside]:
             "secure": {"dialect": "openai", "base_url": secure.base_url, "ca_file": str(authority.ca_file)},
         }
         upstreams["named"] = {"dialect": "openai", "base_url": f"http://named.test:{upstream.port}/v1"}
+        upstreams |= settings.pop("upstreams", {})
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
         file = folder / "inside.json"
         file.write_text(json.dumps(configuration(upstreams, models, **settings)), encoding="utf-8")

@@ -27,6 +27,7 @@ CASES: dict[str, tuple[tuple[Phase, ...], str, Settled, tuple[Step, ...], str, R
     "bad TLS": ((Phase.CONNECT,), "upstream_tls", Settled(), ELSEWHERE, "target", Rest.NONE),
     "blackhole": ((Phase.CONNECT,), "upstream_connect_timeout", Settled(), ELSEWHERE, "target", Rest.NONE),
     "queue full": ((Phase.CONNECT,), "upstream_queue_full", Settled(), ELSEWHERE, "gateway", Rest.NONE),
+    "no descriptor": ((Phase.CONNECT,), "gateway_overloaded", Settled(), NEVER, "gateway", Rest.NONE),
     "lost": ((Phase.SENT, *TOLD), "upstream_lost", Settled(), ELSEWHERE, "target", Rest.NONE),
     "cut": (TOLD, "upstream_truncated", Settled(), ELSEWHERE, "target", Rest.NONE),
     "bad HTTP": ((Phase.SENT, *TOLD), "upstream_protocol", Settled(), ELSEWHERE, "target", Rest.NONE),

@@ -90,6 +90,13 @@ RULES: tuple[Rule, ...] = (
         "our own limit for this upstream is reached; more of the same would only lengthen the queue",
     ),
     Rule(
+        (Phase.CONNECT,),
+        ("gateway_overloaded",),
+        (Step.GIVE_UP,),
+        "gateway",
+        "the process has no descriptor left; every target would need one",
+    ),
+    Rule(
         (Phase.SENT,),
         ("upstream_lost:reused",),
         (Step.FRESH,),
