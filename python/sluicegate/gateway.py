@@ -261,7 +261,7 @@ class Gateway:
         """Say whose credential this is. Raises NotAuthenticated or BadRequest."""
         if self._keys.open:
             return keys.ANYONE
-        caller = self._keys.authenticate(keys.credential(authorizations, api_keys))
+        caller = self._keys.caller(authorizations, api_keys)
         if caller is None:
             raise errors.NotAuthenticated("invalid_api_key", "The API key is not known here; check it.")
         return caller

@@ -1,6 +1,7 @@
 """Who asks: the credential of a request, the caller it belongs to, and what that caller may use.
 
-Rules: a key is kept as its SHA-256 only (a random key needs no slow hash); it is found by that digest and compared in
+Rules: a key is kept as its BLAKE2b-256 only: a random key needs no slow hash, and OpenSSL's SHA-256 takes twice as
+long. It is found by that digest and compared in
 constant time. A credential is any text a client may send, so nothing here raises on one but :func:`credential`, whose
 errors never repeat it.
 """
@@ -61,6 +62,15 @@ class KeyRing:
         """Whether there are no keys, so that anyone may ask and no credential is looked at."""
         return not self._known
 
+    def caller(self, authorization: Sequence[str], x_api_key: Sequence[str]) -> Caller | None:
+        """Return whose credential a request presents, or None if nobody's. Raises as :func:`credential`."""
+        if len(authorization) == 1 and not x_api_key and authorization[0].startswith("Bearer "):
+            # As nearly all present it: what is a known key to the byte needs no closer look.
+            caller = self.authenticate(authorization[0][7:])
+            if caller is not None:
+                return caller
+        return self.authenticate(credential(authorization, x_api_key))
+
     def authenticate(self, presented: str) -> Caller | None:
         """Return whose key this is, or None; :data:`ANYONE` where there are no keys."""
         if self.open:
@@ -117,4 +127,4 @@ def _plain(value: str) -> str:
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).digest()

@@ -13,6 +13,7 @@ from sluicegate.exchange import NO_USAGE, Tokens, Usage
 from sluicegate.policy.retries import Phase
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from sluicegate._native import Connection, Head, Outcome, Plan, Segments
@@ -42,11 +43,14 @@ class Attempt:
         A reused connection that died without a byte is replaced once, by the row of the table of retries that says
         ``FRESH``. Raises what :meth:`Pool.take` raises.
         """
-        lease = await self._pool.take()
-        head = await self._send(lease.connection, lines, segments, choices)
-        if lease.reused and head.untouched:
-            lease.connection.detach()
-            self._pool.give_back(lease.connection)
+        connection, reused = self._pool.take_kept(), True
+        if connection is None:
+            lease = await self._pool.take()
+            connection, reused = lease.connection, lease.reused
+        head = await self._send(connection, lines, segments, choices)
+        if reused and head.untouched:
+            connection.detach()
+            self._pool.give_back(connection)
             self._connection = None
             lease = await self._pool.take(fresh=True)
             head = await self._send(lease.connection, lines, segments, choices)
@@ -122,11 +126,11 @@ class Attempt:
             return _usage(self.head.reported, self.head.tokens, "partial" if cut else "provider")
         return NO_USAGE
 
-    async def _send(self, connection: Connection, lines: bytes, segments: Segments, choices: int) -> Head:
+    def _send(self, connection: Connection, lines: bytes, segments: Segments, choices: int) -> asyncio.Future[Head]:
         self._connection = connection
         self.bytes_out += len(lines) + segments.length
         self.sent = time.monotonic()
-        return await connection.send(lines, segments, self._plan, choices, self._deadline - self.sent)
+        return connection.send(lines, segments, self._plan, choices, self._deadline - self.sent)
 
 
 def _usage(

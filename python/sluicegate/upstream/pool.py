@@ -84,6 +84,17 @@ class Pool:
         active = len(self._active) + len(self._draining)
         return {"connecting": self._connecting, "idle": len(self._kept), "active": active}
 
+    def take_kept(self) -> Connection | None:
+        """A kept connection, at once; None if there is none, or if requests wait for a place. Never fails."""
+        if self._taken < self._limit:
+            while self._kept:
+                connection, _ = self._kept.pop()
+                if connection.idle:
+                    self._taken += 1
+                    self._active.add(connection)
+                    return connection
+        return None
+
     async def take(self, *, fresh: bool = False) -> Lease:
         """A connection that is up; ``fresh`` ones have never been used.
 

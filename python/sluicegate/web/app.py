@@ -84,7 +84,7 @@ class App:
             head_time=timeouts.header,
             head_size=limits.head,
             connections=_connections(limits.connections),
-            plain=(Heads(limits.head, sorted(FORWARDED)), self._front.answer),
+            plain=(Heads(limits.head, sorted(FORWARDED)), self._front.answer_plain),
         )
         metrics.watch(CLIENTS, lambda: {(): self._edge.open})
         metrics.watch(BODIES, lambda: {(): bodies.held})

@@ -15,7 +15,7 @@ from sluicegate.web.message import Message
 from sluicegate.web.models import model_list, one_model
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.request import Parsed
-from sluicegate.web.routes import ModelList, OneModel, Relay, Schema, error_dialect
+from sluicegate.web.routes import ModelList, OneModel, Relay, Schema
 from sluicegate.web.schema import chat_completion_schema
 from sluicegate.web.whole import Whole
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sluicegate.web.message import Bounds
     from sluicegate.web.opened import Opened
-    from sluicegate.web.request import Request
+    from sluicegate.web.request import Plain, Request
     from sluicegate.web.routes import Route, Routes
 
 log = logging.getLogger("sluicegate.web")
@@ -107,6 +107,17 @@ class Front:
             response.force_close()
         return response
 
+    async def answer_plain(self, request: Plain) -> Whole | Opened:
+        """Serve a plain request as :meth:`answer` does; what is to be relayed at once, in fewer steps."""
+        relay = self._routes.relay(request.path)
+        if relay is None or request.surplus or self.draining:
+            return await self.answer(request)
+        request_id = request.given_id or self._ids.new()
+        response = await self._relay(request, relay, request_id, time.monotonic(), time.time())
+        if self.leaving:
+            response.force_close()
+        return response
+
     def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Write an error in the shape of the request's dialect; without a request, in the default one."""
         dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(request.path)
@@ -138,7 +149,7 @@ class Front:
     async def _relay(
         self, request: Request, route: Relay, request_id: str, received: float, received_at: float
     ) -> Whole | Opened:
-        own_headers = error_headers(error_dialect(route), request_id)
+        own_headers = error_headers(route.errors, request_id)
         message = Message(request, self._bounds, request_id, received, own_headers)
         exchange = Exchange(
             id=request_id,

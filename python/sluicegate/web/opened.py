@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.helpers import rfc822_formatted_time
 
-from sluicegate.web.whole import SERVER, checked
+from sluicegate.web.whole import SERVER, header_lines
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,7 +43,7 @@ class Opened:
         #: HTTP/1.0 knows no chunks: there only the end of the connection ends a stream.
         self.framed = not request.http10
         self.keep_alive = self.framed and request.keep_alive
-        lines = "".join(f"\r\n{line}" for line in checked(headers))
+        lines = header_lines(headers)
         framing = "Transfer-Encoding: chunked\r\n" if self.framed else ""
         connection = "" if self.keep_alive or not self.framed else "Connection: close\r\n"
         version = "1.1" if self.framed else "1.0"

@@ -30,6 +30,8 @@ class Relay:
 
     mount: Mount
     endpoint: Endpoint
+    #: The dialect its errors are written in.
+    errors: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,22 @@ class Routes:
         for mount in mounts:
             prefix = mount.prefix.rstrip("/")
             for endpoint in endpoints:
-                exact[prefix + endpoint.path] = ("POST", Relay(mount, endpoint))
+                exact[prefix + endpoint.path] = (
+                    "POST",
+                    Relay(mount, endpoint, mount.profile.errors or endpoint.dialect),
+                )
             exact[f"{prefix}/models"] = ("GET", ModelList())
             if mount.profile.schema:
                 address = schema_address(mount)
                 for path in (f"{prefix}{_SCHEMA}", urlsplit(address or "").path):
                     exact[path] = ("GET", Schema(address))
         self._exact: Mapping[str, tuple[str, Route]] = exact
+        self._relays = {path: route for path, (_, route) in exact.items() if isinstance(route, Relay)}
         self._below = tuple(f"{mount.prefix.rstrip('/')}/models/" for mount in mounts)
+
+    def relay(self, path: str) -> Relay | None:
+        """Give where a POST to a path is relayed to, or None."""
+        return self._relays.get(path)
 
     def find(self, method: str, path: str) -> Route:
         """Give the route of a path. Raises NotFound, or MethodNotAllowed with ``Allow``."""
@@ -81,7 +91,7 @@ class Routes:
     def dialect(self, path: str) -> str:
         """Tell in which dialect an error about a path is written."""
         _, route = self._exact.get(path, ("", None))
-        return error_dialect(route) if isinstance(route, Relay) else DEFAULT_DIALECT
+        return route.errors if isinstance(route, Relay) else DEFAULT_DIALECT
 
     def _model(self, path: str) -> tuple[str, Route]:
         for below in self._below:
@@ -89,11 +99,6 @@ class Routes:
             if model and model != path and not _BROKEN_ESCAPE.search(model):
                 return "GET", OneModel(unquote_to_bytes(model).decode("utf-8", "replace"))
         raise NotFound("unknown_path", "There is nothing at this path.")
-
-
-def error_dialect(route: Relay) -> str:
-    """Tell in which dialect a route's errors are written: its endpoint's, unless the mount's profile has another."""
-    return route.mount.profile.errors or route.endpoint.dialect
 
 
 def schema_address(mount: Mount) -> str | None:

@@ -31,9 +31,12 @@ _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Whole:
-    """An answer with all its bytes; JSON unless ``headers`` say otherwise. ``close`` ends the connection after it."""
+    """An answer with all its bytes; JSON unless ``headers`` say otherwise. ``close`` ends the connection after it.
 
-    __slots__ = ("_body", "_headers", "_status", "close", "write_time")
+    Raises ValueError if a header would break its line.
+    """
+
+    __slots__ = ("_body", "_lines", "_status", "close", "write_time")
 
     def __init__(
         self,
@@ -46,9 +49,12 @@ class Whole:
         write_time: float = WRITE_TIME,
     ) -> None:
         self._status = status
-        self._headers = checked(headers)
+        lines = header_lines(headers)
         if request_id:
-            self._headers.append(f"X-Request-Id: {request_id}")
+            lines += f"\r\nX-Request-Id: {request_id}"
+        if "\r\ncontent-type:" not in lines.lower():
+            lines += "\r\nContent-Type: application/json"
+        self._lines = lines
         self._body = body
         self.close = close
         #: Seconds that the client may take to read it.
@@ -59,17 +65,14 @@ class Whole:
         self.close = True
 
     def render(self, version: str, *, keep_alive: bool, bodiless: bool = False) -> tuple[bytes, bytes]:
-        """Write head and body. Raises ValueError if a header would break its line."""
-        lines = "\r\n".join(["", *self._headers])
-        if "\r\ncontent-type:" not in lines.lower():
-            lines += "\r\nContent-Type: application/json"
+        """Write head and body."""
         connection = ""
         if not keep_alive:
             connection = "Connection: close\r\n"
         elif version == "1.0":
             connection = "Connection: keep-alive\r\n"
         head = (
-            f"HTTP/{version} {self._status} {_REASONS.get(self._status, '')}{lines}\r\n"
+            f"HTTP/{version} {self._status} {_REASONS.get(self._status, '')}{self._lines}\r\n"
             f"Content-Length: {len(self._body)}\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER}\r\n"
             f"{connection}\r\n"
         )
@@ -78,7 +81,7 @@ class Whole:
     def write(self, request: Request, transport: asyncio.WriteTransport | None) -> bool:
         """Write the answer. False: the connection must not be used again.
 
-        Raises ConnectionResetError if the client has left, ValueError as :meth:`render`.
+        Raises ConnectionResetError if the client has left.
         """
         keep_alive = request.keep_alive and not self.close
         version = "1.0" if request.http10 else "1.1"
@@ -93,12 +96,13 @@ class Whole:
         return keep_alive
 
 
-def checked(headers: Sequence[tuple[str, str]]) -> list[str]:
-    """Write headers as lines. Raises ValueError if one would break its line."""
-    lines = [f"{name}: {value}" for name, value in headers]
-    told = "".join(lines)
-    if not told.isprintable() and _BREAKS_A_LINE.search(told) is not None:
-        raise ValueError("a header's value holds a control character")
+def header_lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Write headers as lines, each with its CRLF before it. Raises ValueError if one would break its line."""
+    lines = ""
+    for name, value in headers:
+        if not value.isprintable() and _BREAKS_A_LINE.search(value) is not None:
+            raise ValueError("a header's value holds a control character")
+        lines += f"\r\n{name}: {value}"
     return lines
 
 
