@@ -1,4 +1,5 @@
-//! An upstream's bytes, cut differently, give the client the same answer and the connection the same end.
+//! An upstream's bytes, cut differently, give the client the same answer and the connection the same end, whether the
+//! clock is looked at between the cuts or not; and a heartbeat never stands inside an event.
 
 use sluicegate::answer::Verdict;
 use sluicegate::connection::{Actions, Connection, Resolution};
@@ -26,8 +27,10 @@ struct Seen {
     idle: bool,
 }
 
+const BEAT: &[u8] = b": a heartbeat\n\n";
+
 /// The input is `PLAN SIZES|BYTES`: the first byte chooses the plan, the low four bits of the next ones are lengths of
-/// reads, over and over.
+/// reads, over and over; those that are letters let the sweep come by after the read, when a heartbeat is always due.
 pub fn check(data: &[u8]) {
     let Some((&choice, data)) = data.split_first() else { return };
     let bar = data.iter().position(|&byte| byte == b'|');
@@ -37,13 +40,20 @@ pub fn check(data: &[u8]) {
     let mut rest = bytes;
     for size in if sizes.is_empty() { b"1" } else { sizes }.iter().cycle() {
         let (piece, after) = rest.split_at(usize::from(size & 15).clamp(1, 16).min(rest.len()));
-        pieces.push(piece);
+        pieces.push((piece, size.is_ascii_alphabetic()));
         rest = after;
         if rest.is_empty() {
             break;
         }
     }
-    assert_eq!(answer(&plan, &[bytes]), answer(&plan, &pieces));
+    let (mut whole, mut cut) = (answer(&plan, &[(bytes, false)]), answer(&plan, &pieces));
+    if pieces.iter().any(|&(_, sweeps)| sweeps) {
+        // Before a heartbeat the LF that a CR may wait for is written, whether it comes or not.
+        for seen in [&mut whole, &mut cut] {
+            seen.client = without_late_line_feeds(&seen.client);
+        }
+    }
+    assert_eq!(whole, cut);
 }
 
 fn plan(choice: u8) -> Arc<Plan> {
@@ -60,28 +70,37 @@ fn plan(choice: u8) -> Arc<Plan> {
         ensure_done: !bit(7),
         insert: bit(6).then(|| b"\"$schema\":1"[..].into()),
         done: if chat { b"data: [DONE]\n\n"[..].into() } else { [].into() },
+        heartbeat: BEAT.into(),
         errors: End::ALL
             .into_iter()
             .map(|end| (end, format!("data: {}\n\n", end.as_str()).into_bytes().into()))
             .collect(),
         // Limits that bite would bite elsewhere for other cuts.
         limits: Limits { head: 1 << 20, event: 1 << 30, held: 1 << 30, error_body: 64, answer: 1 << 30 },
-        times: Times { first_content: 1, idle: 1, done_grace: 1 },
+        times: Times { first_content: 1, idle: 1, done_grace: 1, heartbeat: 0 },
         gaps: None,
     })
 }
 
-fn answer(plan: &Arc<Plan>, reads: &[&[u8]]) -> Seen {
+fn without_late_line_feeds(bytes: &[u8]) -> Vec<u8> {
+    let late = |at: usize| bytes[at] == b'\n' && bytes[..at].ends_with(b"\n\r");
+    (0..bytes.len()).filter(|&at| !late(at)).map(|at| bytes[at]).collect()
+}
+
+fn answer(plan: &Arc<Plan>, reads: &[(&[u8], bool)]) -> Seen {
     let (mut connection, mut actions) = (Connection::new(None), Actions::default());
     let mut seen = Seen { verdict: None, client: Vec::new(), end: None, idle: false };
     connection.opened(&mut actions);
     actions.clear();
     let upload = Upload::new(b"POST / HTTP/1.1\r\n\r\n".to_vec(), Box::new(b"{}"), Vec::new());
     connection.begin(0, upload, Arc::clone(plan), 1, u64::MAX, &mut actions);
-    for read in reads {
+    for &(read, sweeps) in reads {
         actions.clear();
         connection.received(0, read, &mut actions);
         take(&mut connection, &mut actions, &mut seen);
+        if sweeps {
+            sweep(&mut connection, &mut actions, &mut seen);
+        }
     }
     if seen.client.ends_with(b"\r\r\n") {
         // Behind the sentinel's two CRs nobody waits for an LF, which is the client's only if it came with them.
@@ -94,6 +113,22 @@ fn answer(plan: &Arc<Plan>, reads: &[&[u8]]) -> Seen {
     seen
 }
 
+/// Nothing but a heartbeat comes of it, behind a whole event.
+fn sweep(connection: &mut Connection, actions: &mut Actions, seen: &mut Seen) {
+    actions.clear();
+    connection.check(0, actions);
+    assert!(actions.resolve.is_none(), "no time has passed");
+    if actions.client.first() == Some(&b'\n') {
+        seen.client.push(b'\n');
+        actions.client.remove(0);
+    }
+    assert!(actions.client.is_empty() || actions.client == BEAT, "{:?}", actions.client);
+    let ends: [&[u8]; 3] = [b"\n\n", b"\n\r\n", b"\r"];
+    if !actions.client.is_empty() && !seen.client.is_empty() {
+        assert!(ends.iter().any(|end| seen.client.ends_with(end)), "inside an event: {:?}", seen.client);
+    }
+}
+
 fn take(connection: &mut Connection, actions: &mut Actions, seen: &mut Seen) {
     loop {
         seen.client.append(&mut actions.client);
@@ -104,7 +139,7 @@ fn take(connection: &mut Connection, actions: &mut Actions, seen: &mut Seen) {
                 seen.verdict = Some((head.verdict, head.code, head.body));
                 if committed {
                     actions.clear();
-                    connection.open(0, false, actions);
+                    connection.open(0, false, false, actions);
                     continue;
                 }
             }

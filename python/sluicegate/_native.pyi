@@ -123,13 +123,15 @@ class Plan:
         ensure_done: bool,
         insert: bytes | None,
         done: bytes,
+        heartbeat: bytes,
         errors: dict[str, bytes],
         limits: tuple[int, int, int, int, int],
-        times: tuple[float, float, float],
+        times: tuple[float, float, float, float],
         bank: Bank,
         gaps: int,
     ) -> Plan:
-        """``limits`` in bytes: head, event, held, error body, answer. ``times`` in seconds: first content, idle, grace.
+        """``limits`` in bytes: head, event, held, error body, answer. ``times`` in seconds: first content, idle, grace,
+        heartbeat; infinity for never.
 
         ``errors`` are the dialect's error events by the ends of ``STREAM_ENDS``; ``gaps`` is a slot of ``bank``.
         Raises ValueError for a dialect or an end that there is not.
@@ -231,6 +233,10 @@ class Outcome:
     def bytes_out(self) -> int:
         """Body bytes towards the client, without HTTP's framing."""
 
+    @property
+    def heartbeats(self) -> int:
+        """Comments of ours among them."""
+
 @final
 class Heads:
     """Reads the plainest of clients' requests, which is what nearly all are."""
@@ -311,7 +317,7 @@ class Connection(asyncio.Protocol):
         """True once the stream has ended; False when the client reads too slowly: wait for it, then ``resume``.
 
         ``write`` and ``buffered`` are bound methods of the client's transport; ``framed`` asks for HTTP chunks; ``head``
-        leaves in one write with what was held.
+        leaves in one write with what was held; it is empty if the message has begun already.
         """
 
     def resume(self) -> asyncio.Future[bool]:
@@ -334,6 +340,10 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes the connection at once, whatever it is doing."""
+
+    @property
+    def answering(self) -> bool:
+        """A stream has begun, and nothing of it is the client's yet."""
 
     @property
     def idle(self) -> bool:

@@ -240,9 +240,15 @@ fn plan(model: Option<&[u8]>) -> Arc<Plan> {
         ensure_done: true,
         insert: None,
         done: Box::from(&b"data: [DONE]\n\n"[..]),
+        heartbeat: Box::from(&b": keep-alive\n\n"[..]),
         errors: Vec::new(),
         limits: plan::Limits { head: 32 << 10, event, held, error_body: 64 << 10, answer },
-        times: plan::Times { first_content: 600_000_000, idle: 300_000_000, done_grace: 5_000_000 },
+        times: plan::Times {
+            first_content: 600_000_000,
+            idle: 300_000_000,
+            done_grace: 5_000_000,
+            heartbeat: 15_000_000,
+        },
         gaps: None,
     })
 }
@@ -266,7 +272,7 @@ fn relay_events(per_read: usize, model: Option<&'static [u8]>) -> Option<Work> {
         for (now, read) in (1..).zip(&reads) {
             out.clear();
             if relay.feed(now, read, &mut out) == Step::Commit {
-                relay.open(now, true, &mut out);
+                relay.open(now, true, false, &mut out);
             }
         }
         relay.account().complete.then_some(())
@@ -296,7 +302,7 @@ fn streamed_exchange() -> Option<Work> {
             actions.clear();
             connection.received(now, read, &mut actions);
             if matches!(actions.resolve, Some(Resolution::Head(_))) {
-                connection.open(now, true, &mut actions);
+                connection.open(now, true, false, &mut actions);
             }
         }
         connection.is_idle().then_some(())

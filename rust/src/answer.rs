@@ -47,7 +47,7 @@ pub struct Answer {
 #[derive(Debug)]
 enum State {
     Waiting,
-    Collecting { purpose: Purpose, body: Vec<u8> },
+    Collecting { purpose: Purpose, body: Vec<u8>, last_byte: Micros },
     Streaming(Box<Relay>),
     Given,
 }
@@ -71,7 +71,7 @@ impl Answer {
     }
 
     /// The upstream's head has come.
-    pub fn on_head(&mut self, head: HttpHead) -> Turn {
+    pub fn on_head(&mut self, now: Micros, head: HttpHead) -> Turn {
         let status = head.status;
         let encoded = head.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"));
         let kind = ContentKind::of(&head);
@@ -100,7 +100,7 @@ impl Answer {
             _ => return self.unfit("upstream_redirect"),
         };
         let room = announced.unwrap_or(0).min(1 << 20) as usize;
-        self.state = State::Collecting { purpose, body: Vec::with_capacity(room) };
+        self.state = State::Collecting { purpose, body: Vec::with_capacity(room), last_byte: now };
         Turn::Going
     }
 
@@ -122,7 +122,8 @@ impl Answer {
                 let step = relay.feed(now, data, out);
                 self.after(step)
             }
-            State::Collecting { purpose, body } => {
+            State::Collecting { purpose, body, last_byte } => {
+                *last_byte = now;
                 let limits = self.plan.limits;
                 let limit = if *purpose == Purpose::Error { limits.error_body } else { limits.answer };
                 let room = limit.saturating_sub(body.len());
@@ -172,10 +173,10 @@ impl Answer {
     }
 
     /// The client's message is open; see [`Relay::open`].
-    pub fn open(&mut self, now: Micros, framed: bool, out: &mut Vec<u8>) -> Turn {
+    pub fn open(&mut self, now: Micros, framed: bool, begun: bool, out: &mut Vec<u8>) -> Turn {
         match &mut self.state {
             State::Streaming(relay) => {
-                let step = relay.open(now, framed, out);
+                let step = relay.open(now, framed, begun, out);
                 self.after(step)
             }
             _ => Turn::Going,
@@ -205,6 +206,12 @@ impl Answer {
                 let step = relay.check(now, stuck, out);
                 self.after(step)
             }
+            // The status says what matters: it does not wait for the rest of its words.
+            State::Collecting { purpose: Purpose::Error, last_byte, .. }
+                if now.saturating_sub(*last_byte) > times.idle =>
+            {
+                self.collected()
+            }
             // A stream that was asked for must begin in time, whatever else the upstream sends instead.
             State::Waiting | State::Collecting { .. }
                 if self.plan.stream && now.saturating_sub(self.sent_at) > times.first_content =>
@@ -213,6 +220,11 @@ impl Answer {
             }
             _ => Turn::Going,
         }
+    }
+
+    /// The upstream has begun a stream of which nothing is the client's yet.
+    pub fn is_held(&self) -> bool {
+        matches!(&self.state, State::Streaming(relay) if relay.holds())
     }
 
     /// The relay, if it is a stream.
@@ -263,7 +275,7 @@ impl Answer {
     }
 
     fn collected(&mut self) -> Turn {
-        let State::Collecting { purpose, body } = std::mem::replace(&mut self.state, State::Given) else {
+        let State::Collecting { purpose, body, .. } = std::mem::replace(&mut self.state, State::Given) else {
             return Turn::Going;
         };
         let mut head = match purpose {

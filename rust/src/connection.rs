@@ -208,9 +208,9 @@ impl Connection {
         }
     }
 
-    /// The client's message is open: relay from now on.
-    pub fn open(&mut self, now: Micros, framed: bool, actions: &mut Actions) {
-        let turn = self.with_answer(actions, |answer, out| answer.open(now, framed, out));
+    /// The client's message is open: relay from now on. `begun`: there is something in it already.
+    pub fn open(&mut self, now: Micros, framed: bool, begun: bool, actions: &mut Actions) {
+        let turn = self.with_answer(actions, |answer, out| answer.open(now, framed, begun, out));
         self.resume(actions);
         self.turn(now, turn, actions);
     }
@@ -292,6 +292,11 @@ impl Connection {
     /// How the last stream ended; how it stands, if it has not.
     pub fn outcome(&self) -> Outcome {
         self.outcome.clone().unwrap_or_else(|| self.tally(End::ClientLeft))
+    }
+
+    /// A stream has begun, and nothing of it is the client's yet.
+    pub fn is_answering(&self) -> bool {
+        self.answer.as_ref().is_some_and(Answer::is_held)
     }
 
     /// It can take a request.

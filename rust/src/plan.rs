@@ -33,6 +33,8 @@ pub struct Times {
     pub idle: Micros,
     /// From the finish to the sentinel or the end of the upstream's message.
     pub done_grace: Micros,
+    /// Silence towards the client before a comment is written; `Micros::MAX` for never.
+    pub heartbeat: Micros,
 }
 
 /// What to do to the bytes of one kind of request.
@@ -56,6 +58,8 @@ pub struct Plan {
     pub insert: Option<Box<[u8]>>,
     /// The dialect's sentinel event.
     pub done: Box<[u8]>,
+    /// The comment that breaks a silence, blank line included.
+    pub heartbeat: Box<[u8]>,
     /// The dialect's error event for each way a stream can end badly.
     pub errors: Vec<(End, Box<[u8]>)>,
     /// Memory bounds.

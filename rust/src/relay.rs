@@ -8,11 +8,13 @@
 //!    unparsed, unless the plan has to rewrite it.
 //! 3. Whatever ends the stream early is told inside it: line ends for an event left open, then the dialect's error
 //!    event, and no sentinel after it.
-//! 4. Time comes in as an argument; [`Relay::check`] looks at it once a second, no event sets a timer.
+//! 4. A client that hears nothing for a while is written a comment, between events only, and only while it reads. It
+//!    says nothing of the upstream: no time-out is put off by it.
+//! 5. Time comes in as an argument; [`Relay::check`] looks at it once a second, no event sets a timer.
 
 use crate::dialect::Reported;
 use crate::plan::{End, Micros, Plan};
-use crate::sse::Splitter;
+use crate::sse::{Splitter, BOM};
 use std::sync::Arc;
 
 mod story;
@@ -58,6 +60,8 @@ pub struct Account {
     pub malformed: u64,
     /// Body bytes written towards the client, without HTTP's framing.
     pub bytes_out: u64,
+    /// Comments of ours among them.
+    pub heartbeats: u64,
 }
 
 /// One stream.
@@ -101,11 +105,18 @@ impl Relay {
         self.story.write(out, |story, out| story.eof(now, clean, &tail, out))
     }
 
-    /// The client's message is open: everything held leaves, and from now on everything at once.
-    pub fn open(&mut self, now: Micros, framed: bool, out: &mut Vec<u8>) -> Step {
-        let held = std::mem::take(&mut self.story.held);
+    /// The client's message is open: everything held leaves, and from now on everything at once. `begun`: something of
+    /// ours stands in it already, behind which a byte order mark would be text.
+    pub fn open(&mut self, now: Micros, framed: bool, begun: bool, out: &mut Vec<u8>) -> Step {
+        let mut held = std::mem::take(&mut self.story.held);
+        if begun {
+            self.splitter.drop_mark();
+            if held.starts_with(BOM) {
+                held.drain(..BOM.len());
+            }
+        }
         self.story.mode = Mode::Relaying { framed };
-        self.story.last_byte = now;
+        (self.story.last_byte, self.story.quiet_since) = (now, now);
         let step = self.story.write(out, |_, out| out.extend_from_slice(&held));
         match self.story.ended {
             Some(end) => Step::Over(end),
@@ -126,7 +137,8 @@ impl Relay {
         self.story.write(out, |story, out| story.end_badly(end, &tail, out))
     }
 
-    /// Looks at the clock; once a second is enough. `stuck` while the client does not read: then silence is not the upstream's.
+    /// Looks at the clock; once a second is enough. `stuck` while the client does not read: then silence is not the
+    /// upstream's, and nothing is added to what the client has not read.
     pub fn check(&mut self, now: Micros, stuck: bool, out: &mut Vec<u8>) -> Step {
         let story = &self.story;
         if story.ended.is_some() {
@@ -143,12 +155,20 @@ impl Relay {
         if !stuck && now.saturating_sub(story.last_byte) > times.idle {
             return self.end(End::Stalled, out);
         }
+        if !stuck
+            && matches!(story.mode, Mode::Relaying { .. })
+            && !self.splitter.spilling()
+            && self.story.is_quiet(now)
+        {
+            self.splitter.drop_mark();
+            return self.story.heartbeat(now, self.splitter.expects_line_feed(), out);
+        }
         Step::Going
     }
 
     /// The client reads again after a pause: silence counts from now.
     pub fn resumed(&mut self, now: Micros) {
-        self.story.last_byte = now;
+        (self.story.last_byte, self.story.quiet_since) = (now, now);
     }
 
     /// Bytes kept in memory for this stream.
@@ -159,6 +179,11 @@ impl Relay {
     /// True once the answer is the client's but its message is not open yet.
     pub fn waits_for_client(&self) -> bool {
         self.story.mode == Mode::Committed
+    }
+
+    /// True while nothing of it is the client's, and may be.
+    pub fn holds(&self) -> bool {
+        self.story.mode == Mode::Holding && self.story.ended.is_none()
     }
 
     /// True once the answer is the client's.

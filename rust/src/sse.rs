@@ -32,8 +32,9 @@ enum Place {
     StartAfterCr,
     /// Inside a line.
     Line,
-    /// After an event whose blank line is a CR: an LF here belongs to that CR.
-    ClosedByCr,
+    /// After an event whose blank line is a CR: an LF here belongs to that CR. `halved`: one is to be expected, since
+    /// the line before ended in LF.
+    ClosedByCr { halved: bool },
 }
 
 /// What a block is.
@@ -143,6 +144,18 @@ impl Splitter {
         }
     }
 
+    /// Whether a read ended inside the CRLF that closed the last event: its LF is still to come.
+    pub fn expects_line_feed(&self) -> bool {
+        self.place == Place::ClosedByCr { halved: true }
+    }
+
+    /// Takes the byte order mark off a first event that is pending: what something was written before is no head.
+    pub fn drop_mark(&mut self) {
+        if !self.started && self.carry.starts_with(BOM) {
+            self.carry.drain(..BOM.len());
+        }
+    }
+
     /// At the end of the stream: takes what is pending. Nothing is open afterwards.
     pub fn finish(&mut self) -> Vec<u8> {
         self.release();
@@ -175,7 +188,7 @@ impl Blocks<'_> {
         if rest.is_empty() {
             return None;
         }
-        if self.splitter.place == Place::ClosedByCr {
+        if let Place::ClosedByCr { .. } = self.splitter.place {
             self.splitter.place = Place::Start;
             if rest[0] == b'\n' {
                 self.splitter.crlf = true;
@@ -236,7 +249,10 @@ fn scan(place: &mut Place, data: &[u8]) -> Option<usize> {
             }
             (_, b'\r') => {
                 let followed = data.get(pos + 1);
-                at = if followed.is_none() { Place::ClosedByCr } else { Place::Start };
+                at = match followed {
+                    None => Place::ClosedByCr { halved: at == Place::Start },
+                    Some(_) => Place::Start,
+                };
                 break Some(pos + 1 + usize::from(followed == Some(&b'\n')));
             }
             _ => at = Place::Line,

@@ -29,7 +29,7 @@ impl Connection {
                         self.keep_alive = head.keep_alive && self.upload.is_none();
                         // An early answer stops the upload: the rest of the body interests nobody.
                         self.upload = None;
-                        let turn = self.with_answer(actions, |answer, _| answer.on_head(head));
+                        let turn = self.with_answer(actions, |answer, _| answer.on_head(now, head));
                         self.turn(now, turn, actions);
                     }
                     Err(error) => return self.broken(now, error, actions),

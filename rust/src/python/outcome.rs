@@ -108,6 +108,7 @@ pub struct Outcome {
     malformed: u64,
     bytes_in: u64,
     bytes_out: u64,
+    heartbeats: u64,
 }
 
 impl Outcome {
@@ -124,6 +125,7 @@ impl Outcome {
             malformed: account.malformed,
             bytes_in: outcome.bytes_in,
             bytes_out: account.bytes_out,
+            heartbeats: account.heartbeats,
         }
     }
 }

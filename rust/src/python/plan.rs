@@ -37,7 +37,7 @@ pub struct Plan(Arc<CorePlan>);
 #[pymethods]
 impl Plan {
     #[new]
-    #[pyo3(signature = (*, dialect, stream, model, strip_usage, fill_choices, tidy, ensure_done, insert, done, errors,
+    #[pyo3(signature = (*, dialect, stream, model, strip_usage, fill_choices, tidy, ensure_done, insert, done, heartbeat, errors,
                         limits, times, bank, gaps))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // one keyword for each line of the plan
     fn new(
@@ -50,9 +50,10 @@ impl Plan {
         ensure_done: bool,
         insert: Option<Vec<u8>>,
         done: Vec<u8>,
+        heartbeat: Vec<u8>,
         errors: HashMap<String, Vec<u8>>,
         limits: (usize, usize, usize, usize, usize),
-        times: (f64, f64, f64),
+        times: (f64, f64, f64, f64),
         bank: &Bank,
         gaps: u64,
     ) -> PyResult<Self> {
@@ -76,9 +77,15 @@ impl Plan {
             ensure_done,
             insert: insert.map(Vec::into_boxed_slice),
             done: done.into_boxed_slice(),
+            heartbeat: heartbeat.into_boxed_slice(),
             errors,
             limits: Limits { head, event, held, error_body, answer },
-            times: Times { first_content: micros(times.0), idle: micros(times.1), done_grace: micros(times.2) },
+            times: Times {
+                first_content: micros(times.0),
+                idle: micros(times.1),
+                done_grace: micros(times.2),
+                heartbeat: micros(times.3),
+            },
             gaps: Some((bank.shared(), Slot::from_bits(gaps))),
         })))
     }

@@ -140,7 +140,7 @@ impl Connection {
 
     /// A future: `True` when the stream has ended, `False` when the client reads too slowly; then wait for it and call
     /// `resume`. `write` and `buffered` are bound methods of the client's transport; `framed` asks for HTTP chunks;
-    /// `head` leaves in one write with what was held.
+    /// `head` leaves in one write with what was held; it is empty if the message has begun already.
     fn relay(
         &self,
         py: Python<'_>,
@@ -157,7 +157,7 @@ impl Connection {
         }
         self.run(py, |core, now, actions| {
             actions.client.extend_from_slice(head);
-            core.open(now, framed, actions);
+            core.open(now, framed, head.is_empty(), actions);
         });
         Ok(future)
     }
@@ -242,6 +242,12 @@ impl Connection {
             (seat.transport.take(), seat.client.take(), seat.waiting.take(), seat.settled.take())
         };
         drop(gone);
+    }
+
+    /// A stream has begun, and nothing of it is the client's yet.
+    #[getter]
+    fn answering(&self) -> bool {
+        self.seat().core.is_answering()
     }
 
     /// It can take a request.

@@ -54,6 +54,9 @@ pub(super) struct Story {
     pub(super) commits: bool,
     pub(super) done: bool,
     line_feed_given: bool,
+    /// How much had been written when the clock was last looked at, and since when there was no more.
+    seen: u64,
+    pub(super) quiet_since: Micros,
     pub(super) finished_at: Option<Micros>,
     pub(super) sent_at: Micros,
     pub(super) last_byte: Micros,
@@ -73,6 +76,8 @@ impl Story {
             commits: false,
             done: false,
             line_feed_given: false,
+            seen: 0,
+            quiet_since: now,
             finished_at: None,
             sent_at: now,
             last_byte: now,
@@ -267,6 +272,29 @@ impl Story {
         out.extend_from_slice(tail.ends);
         out.extend_from_slice(self.plan.error_event(end));
         self.ended = Some(end);
+    }
+
+    /// Whether nothing has been written for so long that a heartbeat is due. What was written since the last look left
+    /// with the upstream's last byte, so no write has to note the time.
+    pub(super) fn is_quiet(&mut self, now: Micros) -> bool {
+        if self.account.bytes_out != self.seen {
+            (self.seen, self.quiet_since) = (self.account.bytes_out, self.last_byte);
+        }
+        now.saturating_sub(self.quiet_since) >= self.plan.times.heartbeat
+    }
+
+    /// Writes the comment, after the LF of the last event if that is still to come (`halved`).
+    pub(super) fn heartbeat(&mut self, now: Micros, halved: bool, out: &mut Vec<u8>) -> Step {
+        let step = self.write(out, |story, out| {
+            if halved && !story.line_feed_given {
+                out.push(b'\n');
+                story.line_feed_given = true;
+            }
+            out.extend_from_slice(&story.plan.heartbeat);
+        });
+        self.account.heartbeats += 1;
+        (self.seen, self.quiet_since) = (self.account.bytes_out, now);
+        step
     }
 
     pub(super) fn observe_gap(&mut self, now: Micros) {
