@@ -58,10 +58,11 @@ class Attempts:
         exchange.attempt_started = now
         if exchange.dispatched is None:
             exchange.dispatched = now
+            exchange.deadline = now + seat.route.model.times.total
         elif exchange.answered is not None:
             exchange.between += now - exchange.answered
             exchange.answered = None
-        return exchange.dispatched + self.settings.timeouts.total
+        return exchange.deadline
 
     def asks_for_usage(self, exchange: Exchange, ask: Ask, target: Target) -> bool:
         """Whether we ask for the usage event that the caller may not have asked for."""
@@ -144,9 +145,8 @@ class Journey:
         return following
 
     def _following(self, rule: Rule, error: RequestFailed) -> Next | None:
-        dispatched = self._exchange.dispatched
         now = time.monotonic()
-        left = self._attempts.settings.timeouts.total - (now - dispatched if dispatched is not None else 0)
+        left = self._exchange.deadline - now
         rest = retries.retry_after(error.headers, time.time())
         if error.headers.get("x-should-retry") == "false":
             rest = math.inf

@@ -43,6 +43,8 @@ class Profile(msgspec.Struct, frozen=True):
     ensure_done: bool = True
     #: BOM, ``id:`` and ``retry:`` lines are dropped on chat routes.
     tidy: bool = True
+    #: Comments break a stream's silence.
+    heartbeats: bool = True
     #: ``stream_options`` without ``stream`` is refused by us.
     strict_stream_options: bool = False
     #: ``$schema`` stands in whole answers, and its document below the mount.
@@ -66,8 +68,8 @@ class Mount(msgspec.Struct, frozen=True):
 class Sink(msgspec.Struct, frozen=True):
     """Where Rust writes the client's bytes.
 
-    ``head`` is the message's and leaves with the first of them; ``write`` and ``buffered`` are bound methods of the
-    transport; ``framed`` asks for HTTP chunks.
+    ``head`` is the message's and leaves with the first of them, empty if it has left; ``write`` and ``buffered`` are
+    bound methods of the transport; ``framed`` asks for HTTP chunks.
     """
 
     head: bytes
@@ -97,8 +99,14 @@ class Client(Protocol):
     def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """The answer is this, whole. Only while unopened."""
 
-    async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
-        """Opens a 200 event stream; its head leaves with the first bytes. Raises ClientLeft."""
+    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+        """Opens a 200 event stream; its head leaves with the first bytes. Raises ClientLeft.
+
+        Once open, the same message is given again, and ``headers`` say nothing.
+        """
+
+    def say(self, event: bytes) -> None:
+        """Writes an event or a comment of ours into the open message, while nobody relays. Raises ClientLeft."""
 
     async def drain(self) -> None:
         """Waits until the client has read. Raises TimeoutError after the write timeout."""
@@ -215,9 +223,21 @@ class Exchange(msgspec.Struct, eq=False):
     outcome: str = ""
     usage: Usage = NO_USAGE
     time_to_first_content: float | None = None
+    #: Seconds of silence after which a stream that is not committed gets a comment; 0 for never.
+    heartbeat: float = 0.0
+    #: When the last one was due; monotonic seconds.
+    last_heartbeat: float = 0.0
+    #: Comments written, how many of them before the commit, and their bytes.
+    heartbeats: int = 0
+    heartbeats_before: int = 0
+    bytes_before: int = 0
+    #: A target's answer has become the client's.
+    committed: bool = False
     #: When the request was handed to the upstream, and when its answer's last byte came: what is not ours is between.
     dispatched: float | None = None
     answered: float | None = None
+    #: When all attempts together must have ended; monotonic seconds.
+    deadline: float = 0.0
     #: Seconds between attempts.
     between: float = 0.0
     bytes_out: int = 0
@@ -279,6 +299,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     upstream_bytes_out: int
     events: int
     malformed_events: int
+    heartbeats: int
     left: str
     reserved: int
     configuration: str
@@ -329,6 +350,7 @@ def row(exchange: Exchange, ended: float, configuration: str) -> Row:
         upstream_bytes_out=bytes_out,
         events=exchange.events,
         malformed_events=exchange.malformed_events,
+        heartbeats=exchange.heartbeats,
         left=exchange.left,
         reserved=exchange.reservation.tokens if exchange.reservation is not None else 0,
         configuration=configuration,

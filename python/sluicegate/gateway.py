@@ -15,6 +15,7 @@ from sluicegate import errors
 from sluicegate.attempts import Attempts, Journey
 from sluicegate.dialects import request, speech
 from sluicegate.exchange import row
+from sluicegate.heartbeats import Heartbeats
 from sluicegate.ledger.prices import bill
 from sluicegate.limits.limiter import Limiter
 from sluicegate.policy import keys
@@ -67,7 +68,8 @@ class Gateway:
         self._limiter = limiter if limiter is not None else Limiter(settings, metrics)
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
-        self._upstreams = Upstreams(settings, metrics.loop_lagged)
+        self._heartbeats = Heartbeats(self._own_headers, early=settings.heartbeat_early)
+        self._upstreams = Upstreams(settings, metrics.loop_lagged, self._swept)
         self._attempts = Attempts(settings, metrics)
         self._live: dict[Exchange, Attempt | Pause | None] = {}
         self._idle = asyncio.Event()
@@ -87,7 +89,7 @@ class Gateway:
             self._client_left(exchange)
         except errors.RequestFailed as error:
             self._fail(exchange, error)
-            self._reply_error(exchange, error)
+            await self._tell(exchange, error)
         except asyncio.CancelledError:
             self._client_left(exchange)
             raise
@@ -95,7 +97,7 @@ class Gateway:
             _log.error("request %s failed: %s", exchange.id, errors.where(error))  # its words may quote content
             fault = errors.Internal()
             self._fail(exchange, fault)
-            self._reply_error(exchange, fault)
+            await self._tell(exchange, fault)
         finally:
             self._record(exchange)
             if exchange.reservation is not None:
@@ -150,6 +152,8 @@ class Gateway:
                 "model_not_priced", "This model has no price here, and must have one.", param="model"
             )
         exchange.model = route.name
+        if ask.stream and exchange.mount.profile.heartbeats:
+            exchange.heartbeat = route.model.times.heartbeat
         return route
 
     def _has_prices(self, route: Route, at: float) -> bool:
@@ -185,16 +189,17 @@ class Gateway:
                 await pause.wait(following.delay)
 
     def _begin(self, exchange: Exchange, ask: Ask, seat: Seat) -> Attempt:
-        deadline = self._attempts.begin(exchange, seat)
+        deadline, times = self._attempts.begin(exchange, seat), seat.target.times
         plan = self._plans.of(
             exchange.mount,
             exchange.endpoint.dialect,
             seat.route.name,
             ask.model,
+            times,
             stream=ask.stream,
             asked=ask.wants_usage,
         )
-        attempt = self._live[exchange] = self._upstreams.attempt(exchange.upstream, plan, deadline)
+        attempt = self._live[exchange] = self._upstreams.attempt(exchange.upstream, plan, times.connect, deadline)
         return attempt
 
     async def _attempt(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt) -> None:
@@ -227,8 +232,8 @@ class Gateway:
 
     async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
         client = exchange.client
-        sink = await client.open(self._own_headers(exchange))
-        exchange.status = 200
+        sink = client.open(self._own_headers(exchange))
+        exchange.status, exchange.committed, exchange.heartbeat = 200, True, 0.0
         self._metrics.stream_opened()
         try:
             outcome = await attempt.relay(client, sink)
@@ -286,6 +291,9 @@ class Gateway:
             *(exchange.reservation.headers() if exchange.reservation is not None else ()),
         ]
 
+    def _swept(self, now: float) -> None:
+        self._heartbeats.beat(self._live, now)
+
     def _account(self, exchange: Exchange, attempt: Attempt) -> None:
         """Write down what an attempt came to; again after more is known."""
         outcome = attempt.outcome
@@ -296,7 +304,8 @@ class Gateway:
         if outcome is not None:
             if outcome.first_content is not None:
                 exchange.time_to_first_content = attempt.sent - exchange.received + outcome.first_content
-            exchange.bytes_out = outcome.bytes_out
+            exchange.heartbeats = exchange.heartbeats_before + outcome.heartbeats
+            exchange.bytes_out = exchange.bytes_before + outcome.bytes_out
             exchange.events = outcome.events
             exchange.malformed_events = outcome.malformed
             if not exchange.outcome or outcome.end == "completed":
@@ -308,13 +317,24 @@ class Gateway:
             exchange.outcome = exchange.error_code = error.code
             exchange.status = exchange.status or error.status
             if isinstance(error, errors.ClientLeft):
-                exchange.left = "streaming" if exchange.status == 200 else "before_head"  # noqa: PLR2004
+                opened = "before_commit" if exchange.status == 200 else "before_head"  # noqa: PLR2004
+                exchange.left = "streaming" if exchange.committed else opened
 
     def _client_left(self, exchange: Exchange) -> None:
         """The client closed its connection; after the terminal event that is how SDKs end a stream."""
         if exchange.outcome in ("", "client_disconnected"):
             exchange.outcome = ""
             self._fail(exchange, errors.ClientLeft())
+
+    async def _tell(self, exchange: Exchange, error: errors.RequestFailed) -> None:
+        """Answer with an error; where a heartbeat has opened the message, it ends with the error inside."""
+        if exchange.committed or exchange.status != 200:  # noqa: PLR2004
+            self._reply_error(exchange, error)
+            return
+        dialect = exchange.mount.profile.errors or exchange.endpoint.dialect
+        self._heartbeats.last_words(exchange, speech.error_event(dialect, error.code, error.message))
+        self._record(exchange)
+        await exchange.client.end(reusable=False)
 
     @staticmethod
     def _reply_error(exchange: Exchange, error: errors.RequestFailed) -> None:

@@ -38,6 +38,8 @@ def key(**settings: Any) -> dict[str, Any]:
 UNKNOWN_TIMEOUTS = (
     "connect, header, body, first_content, idle, total, write, heartbeat, pool_idle, done_grace, drain, drain_delay"
 )
+MODELS_TIMEOUTS = "connect, first_content, idle, total, done_grace, heartbeat"
+TARGETS_TIMEOUTS = "connect, first_content, idle, done_grace"
 A_SIZE = "is not a size; write bytes, or a whole number with KiB, MiB or GiB (64MiB)"
 A_DURATION = "is not a duration; write seconds, above 0 to 604,800"
 AN_ADDRESS = 'is not HOST:PORT; write "127.0.0.1:8080" or "[::1]:8080" (in quotes)'
@@ -390,10 +392,27 @@ CASES: dict[str, tuple[object, list[str]]] = {
         configuration(on_disconnect="finish"),
         ['on_disconnect: "finish" is not built yet; write "cancel"'],
     ),
-    "heartbeat": (
-        configuration(timeouts={"heartbeat": 20}),
-        ["timeouts.heartbeat: heartbeats are not built yet; leave it out, or write 15"],
+    # Times of one's own
+    "a model's times": (
+        model(timeouts={"idle": 0, "heartbeat": -1, "write": 5}),
+        [
+            f'models.fast.timeouts.write: unknown setting "write"; known: {MODELS_TIMEOUTS}',
+            f"models.fast.timeouts.idle: 0 {A_DURATION}",
+            f"models.fast.timeouts.heartbeat: -1 {A_DURATION.replace('above', 'from')}",
+        ],
     ),
+    "a target's times": (
+        target(timeouts={"connect": "soon", "total": 60}),
+        [
+            f'models.fast.targets[0].timeouts.total: unknown setting "total"; known: {TARGETS_TIMEOUTS}',
+            f'models.fast.targets[0].timeouts.connect: "soon" {A_DURATION}',
+        ],
+    ),
+    "times that are no mapping": (
+        model(timeouts=30),
+        ["models.fast.timeouts: must be a mapping of names to values, not a number"],
+    ),
+    "a switch": (configuration(heartbeat_early="maybe"), ['heartbeat_early: "maybe" is not true or false']),
     # References
     "an unset variable": (
         key(key="${NOT_SET}"),

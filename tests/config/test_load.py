@@ -149,6 +149,33 @@ def test_durations(written: object, expected: float, tmp_path: Path) -> None:
     assert expected == loaded(SMALL | {"timeouts": {"idle": written}}, tmp_path).timeouts.idle
 
 
+def test_the_most_specific_time_holds(tmp_path: Path) -> None:
+    targets = [
+        {"upstream": "local", "model": "a", "timeouts": {"connect": 1, "idle": 3}},
+        {"upstream": "local", "model": "b"},
+    ]
+    models = {"m": {"targets": targets[:1], "timeouts": {"idle": 4, "total": 90, "heartbeat": None}}}
+    models["n"] = {"targets": targets[1:], "timeouts": {"done_grace": 0}}
+    found = loaded(SMALL | {"timeouts": {"connect": 7, "idle": 9}, "models": models}, tmp_path)
+
+    times = [found.models["m"].targets[0].times, found.models["m"].times, found.models["n"].targets[0].times]
+    assert [(t.connect, t.idle, t.total, t.heartbeat, t.done_grace) for t in times] == [
+        (1, 3, 90, 0, 5),
+        (7, 4, 90, 0, 5),
+        (7, 9, 3600, 15, 0),
+    ]
+
+
+@pytest.mark.parametrize("written, expected", [(0, 0), (None, 0), (2.5, 2.5)])
+def test_heartbeats_end_with_zero_and_with_null(written: object, expected: float, tmp_path: Path) -> None:
+    assert expected == loaded(SMALL | {"timeouts": {"heartbeat": written}}, tmp_path).timeouts.heartbeat
+
+
+@pytest.mark.parametrize("written, expected", [(True, True), ("false", False), ("true", True)])
+def test_switches(written: object, expected: bool, tmp_path: Path) -> None:
+    assert expected == loaded(SMALL | {"heartbeat_early": written}, tmp_path).heartbeat_early
+
+
 @pytest.mark.parametrize("listen, loopback", [("[::1]:0", True), ("localhost:0", True), ("127.9.9.9:0", True)])
 def test_loopback_needs_no_keys(listen: str, loopback: bool, tmp_path: Path) -> None:
     assert loopback == loaded(SMALL | {"listen": listen}, tmp_path).listen.loopback

@@ -13,7 +13,6 @@ TESTS = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 
 LATER = {
-    91: "heartbeats",
     110: "estimates",
     112: "the ledger",
     **dict.fromkeys(range(118, 136), "the ledger, limits, workers and reload"),

@@ -29,7 +29,7 @@ LAYERS = (
     {"demo", "server"},
     {"web"},
     {"gateway"},
-    {"attempts"},
+    {"attempts", "heartbeats"},
     {"upstream"},
     {"ledger"},
     {"dialects", "telemetry", "limits"},

@@ -37,6 +37,7 @@ STREAMED = Row(
     upstream_bytes_out=400,
     events=40,
     malformed_events=0,
+    heartbeats=0,
     left="",
     reserved=0,
     configuration="1",

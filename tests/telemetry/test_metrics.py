@@ -101,6 +101,8 @@ def expected(rows: list[Row]) -> dict[Sample, float]:
                     observed[sample("gen_ai_server_time_per_output_token_seconds", **asked(ended))].append(per_token)
         if ended.malformed_events:
             counters[sample("sluicegate_malformed_events_total", target=ended.target)] += ended.malformed_events
+        if ended.heartbeats:
+            counters[sample("sluicegate_heartbeats_total")] += ended.heartbeats
         if ended.left:
             counters[sample("sluicegate_client_disconnects_total", phase=ended.left)] += 1
     return {**counters, **dict(histograms(observed))}
@@ -147,6 +149,7 @@ def some_rows(count: int, seed: int) -> list[Row]:
                 overhead=chance.lognormvariate(-8, 1),
                 bytes_in=chance.randrange(10**6),
                 malformed_events=chance.choice([0, 0, 3]),
+                heartbeats=chance.choice([0, 0, 2]),
                 left=chance.choice(["", "", "before_head", "before_commit", "streaming"]),
             )
         )

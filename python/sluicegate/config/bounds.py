@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -50,7 +51,10 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: Annotated[
         float,
         Setting(
-            "silence before a keep-alive comment; not built yet: only 15 is accepted, and none is sent", seconds(), "s"
+            "a stream's silence before a comment breaks it; 0 or null for none, as on `transparent` mounts",
+            seconds(zero=True),
+            "s",
+            null=0,
         ),
     ] = 15.0
     pool_idle: Annotated[
@@ -86,6 +90,45 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
             "s",
         ),
     ] = 0.0
+
+
+_ALL = "`timeouts.{}`"
+_MODELS = "the model's"
+
+
+def _own(name: str, read: Callable[[object], float], *, whose: str, null: object = None) -> Setting:
+    return Setting(f"`timeouts.{name}` for it alone", read, "s", default=whose.format(name), null=null)
+
+
+class TargetTimeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations in seconds that one target has for itself. What it does not say is its model's."""
+
+    connect: Annotated[float | None, _own("connect", seconds(), whose=_MODELS)] = None
+    first_content: Annotated[float | None, _own("first_content", seconds(), whose=_MODELS)] = None
+    idle: Annotated[float | None, _own("idle", seconds(), whose=_MODELS)] = None
+    done_grace: Annotated[float | None, _own("done_grace", seconds(zero=True), whose=_MODELS)] = None
+
+
+class ModelTimeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations in seconds that one model has for itself. What it does not say is everybody's.
+
+    ``total`` and ``heartbeat`` are its clients', whichever target is asked: targets have none of their own.
+    """
+
+    connect: Annotated[float | None, _own("connect", seconds(), whose=_ALL)] = None
+    first_content: Annotated[float | None, _own("first_content", seconds(), whose=_ALL)] = None
+    idle: Annotated[float | None, _own("idle", seconds(), whose=_ALL)] = None
+    total: Annotated[float | None, _own("total", seconds(), whose=_ALL)] = None
+    done_grace: Annotated[float | None, _own("done_grace", seconds(zero=True), whose=_ALL)] = None
+    heartbeat: Annotated[float | None, _own("heartbeat", seconds(zero=True), whose=_ALL, null=0)] = None
+
+
+def narrowed(times: Timeouts, own: ModelTimeouts | TargetTimeouts | None) -> Timeouts:
+    """Put what a model or a target has for itself in the place of what it would have without."""
+    if own is None:
+        return times
+    said = {name: value for name in own.__struct_fields__ if (value := getattr(own, name)) is not None}
+    return msgspec.structs.replace(times, **said)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

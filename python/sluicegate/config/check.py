@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sluicegate.config.bounds import Timeouts
 from sluicegate.config.check_prices import check_prices
 from sluicegate.config.model import Settings
 from sluicegate.config.read import Problems, child, is_read
@@ -165,8 +164,6 @@ def _check_built(settings: Settings, problems: Problems) -> None:
         problems.add("shared", "limits across machines are not built yet; leave it out")
     if settings.on_disconnect != "cancel":
         problems.add("on_disconnect", f'{shown(settings.on_disconnect)} is not built yet; write "cancel"')
-    if settings.timeouts.heartbeat != Timeouts().heartbeat:
-        problems.add("timeouts.heartbeat", "heartbeats are not built yet; leave it out, or write 15")
 
 
 def _credential_header(upstream: Upstream) -> str:

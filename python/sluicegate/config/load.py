@@ -19,12 +19,13 @@ import msgspec
 import yaml
 
 from sluicegate.config.accounts import Price, PriceFile
+from sluicegate.config.bounds import Timeouts, narrowed
 from sluicegate.config.check import check, warnings
 from sluicegate.config.expand import Sources, expand_tree
 from sluicegate.config.model import Settings, Tls
 from sluicegate.config.read import Problem, Problems, child, is_read, read_struct
 from sluicegate.config.readers import Wrong
-from sluicegate.config.routes import LOOPBACK_POOL_IDLE, Upstream
+from sluicegate.config.routes import LOOPBACK_POOL_IDLE, Model, Upstream
 from sluicegate.config.values import StoreUrl, kind_of, shown
 
 _LARGEST_FILE: Final = 4 << 20
@@ -174,7 +175,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _resolve(settings: Settings, files: Files, problems: Problems) -> Settings:
-    """Fill in what follows from the settings: names, the contents of files, idle times."""
+    """Fill in what follows from the settings: names, the contents of files, the times that hold where."""
     return msgspec.structs.replace(
         settings,
         upstreams=MappingProxyType(
@@ -182,6 +183,9 @@ def _resolve(settings: Settings, files: Files, problems: Problems) -> Settings:
                 name: _resolve_upstream(name, upstream, settings.timeouts.pool_idle, files, problems)
                 for name, upstream in settings.upstreams.items()
             }
+        ),
+        models=MappingProxyType(
+            {name: _resolve_model(model, settings.timeouts) for name, model in settings.models.items()}
         ),
         tls=_resolve_tls(settings.tls, files, problems) if settings.tls else None,
         store=_resolve_store(settings.store, files),
@@ -219,6 +223,12 @@ def _resolve_upstream(
         ca_pem=_authorities(upstream.ca_file, child("upstreams", name), files, problems) if upstream.ca_file else b"",
         pool_idle=pool_idle if pool_idle is not None else LOOPBACK_POOL_IDLE if near else _DEFAULT_POOL_IDLE,
     )
+
+
+def _resolve_model(model: Model, everywhere: Timeouts) -> Model:
+    times = narrowed(everywhere, model.timeouts)
+    targets = tuple(msgspec.structs.replace(target, times=narrowed(times, target.timeouts)) for target in model.targets)
+    return msgspec.structs.replace(model, times=times, targets=targets)
 
 
 def _authorities(written: str, path: str, files: Files, problems: Problems) -> bytes:

@@ -156,6 +156,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             choice("choice", "cancel", "finish"),
         ),
     ] = "cancel"
+    heartbeat_early: Annotated[
+        bool,
+        Setting(
+            "heartbeats also before an upstream has answered 2xx; every later error is then told inside a 200 stream",
+            flag,
+        ),
+    ] = False
     version: str = ""
     """Twelve hexadecimal digits of the SHA-256 of the file as written: which configuration a row was made under."""
     warnings: tuple[str, ...] = ()

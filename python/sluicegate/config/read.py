@@ -101,7 +101,9 @@ def read_struct(struct: type[S], raw: object, path: str, problems: Problems) -> 
     for name in values:
         if name not in {field.name for field in known}:
             problems.add(child(path, name), unknown("setting", name, (field.name for field in known)))
-    return struct(**{field.name: _read_field(field, values.get(field.name), path, problems) for field in known})
+    said = {field.name: values.get(field.name) for field in known}
+    said |= {field.name: field.setting.null for field in known if field.name in values and said[field.name] is None}
+    return struct(**{field.name: _read_field(field, said[field.name], path, problems) for field in known})
 
 
 def _read_field(field: Field, raw: object, path: str, problems: Problems) -> object:

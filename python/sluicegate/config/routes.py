@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from sluicegate.config.allowances import UNLIMITED, Allowance
+from sluicegate.config.bounds import ModelTimeouts, TargetTimeouts, Timeouts
 from sluicegate.config.readers import base_url, choice, header_name, label, path_prefix, secret, text, whole
 from sluicegate.config.setting import Setting
 from sluicegate.config.values import BaseUrl, Secret
@@ -107,6 +108,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             default="none",
         ),
     ] = ()
+    timeouts: Annotated[TargetTimeouts | None, Setting("durations of this target's own", default="the model's")] = None
+    times: Timeouts = Timeouts()
+    """All durations as they hold for it."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +152,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             default="the profile's",
         ),
     ] = None
+    timeouts: Annotated[ModelTimeouts | None, Setting("durations of this model's own", default="`timeouts`")] = None
+    times: Timeouts = Timeouts()
+    """All durations as they hold for its requests; a target may have others."""
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     ``read`` is None where the field's type says all: a struct, a mapping of structs by name, or a list of them.
     ``name`` reads the names of such a mapping. ``default`` is how the table shows a default that is not a plain value.
+    ``null`` is what null stands for where that is not the same as saying nothing.
     """
 
     about: str
@@ -22,3 +23,4 @@ class Setting(msgspec.Struct, frozen=True):
     unit: str = ""
     default: str = ""
     name: Callable[[object], str] = text
+    null: object = None

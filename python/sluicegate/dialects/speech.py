@@ -12,6 +12,9 @@ from sluicegate.dialects import anthropic, openai
 if TYPE_CHECKING:
     from sluicegate.errors import RequestFailed
 
+#: The comment that breaks a silence: every reader of event streams passes over it (WHATWG 9.2.6).
+HEARTBEAT = b": keep-alive\n\n"
+
 
 def error_body(dialect: str, error: RequestFailed, request_id: str) -> bytes:
     """Write the JSON body that tells a client of wire dialect ``dialect`` why its request failed."""

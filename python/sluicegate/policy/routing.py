@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sluicegate.config import Model, Settings, Upstream
+from sluicegate.config import Model, Settings, Timeouts, Upstream
 from sluicegate.policy.keys import Caller, fits
 
 #: Fallbacks of one request that are looked at.
@@ -25,12 +25,14 @@ class Target:
     ``model`` is the name sent there. ``label`` is ``upstream/model`` as the configuration writes it, for metrics.
     ``passed_through``: the client chose the name below a ``*``, so that an unknown one (404) is its own mistake.
     ``recoverable`` are refusals that send a request on to the next target.
+    ``times`` are its own.
     """
 
     upstream: Upstream
     model: str
     label: str
     passed_through: bool
+    times: Timeouts
     recoverable: tuple[str, ...] = ()
 
 
@@ -100,6 +102,7 @@ class Routes:
                 label=f"{target.upstream}/{target.model}",
                 passed_through=rest is not None and "*" in target.model,
                 recoverable=target.recoverable,
+                times=target.times,
             )
             for target in model.targets
         )

@@ -24,6 +24,7 @@ from sluicegate.telemetry.series import (
     GEN_AI_FIRST,
     GEN_AI_PER_TOKEN,
     GEN_AI_USAGE,
+    HEARTBEATS,
     LIMIT_REFUSED,
     LIMITS_ASKED,
     LIMITS_FAILED,
@@ -111,6 +112,7 @@ class Metrics:
         self._watched: dict[str, Callable[[], Mapping[tuple[str, ...], int]]] = {}
         self._streams = bank.slot(STREAMS_ACTIVE.name)
         self._first_content = bank.slot(FIRST_CONTENT.name)
+        self._heartbeats = bank.slot(HEARTBEATS.name)
         self._loop_lag = bank.slot(LOOP_LAG.name)
         self._log_dropped = bank.slot(LOG_DROPPED.name)
         self._always = [
@@ -231,6 +233,9 @@ class Metrics:
         if row.malformed_events:
             slots.append(self._bank.slot(MALFORMED.name, row.target))
             values.append(row.malformed_events)
+        if row.heartbeats:
+            slots.append(self._heartbeats)
+            values.append(row.heartbeats)
         if row.left:
             slots.append(self._bank.slot(DISCONNECTS.name, row.left))
             values.append(1)

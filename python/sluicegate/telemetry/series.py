@@ -124,6 +124,11 @@ FALLBACKS_SKIPPED = Series(
     ("model", "reason"),
     cap=512,
 )
+HEARTBEATS = Series(
+    "sluicegate_heartbeats_total",
+    "counter",
+    "Comments that broke a stream's silence, of requests that ended.",
+)
 CONNECTIONS = Series(
     "sluicegate_upstream_connections",
     "gauge",
@@ -254,6 +259,7 @@ SERIES = (
     OVERHEAD,
     DISCONNECTS,
     MALFORMED,
+    HEARTBEATS,
     REFUSED,
     CLIENTS,
     BODIES,

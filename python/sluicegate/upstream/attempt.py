@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Attempt:
-    """One request to one upstream."""
+    """One request to one upstream, which may take ``patience`` seconds to be connected."""
 
-    def __init__(self, pool: Pool, plan: Plan, deadline: float) -> None:
+    def __init__(self, pool: Pool, plan: Plan, patience: float, deadline: float) -> None:
         self._pool = pool
         self._plan = plan
+        self._patience = patience
         self._deadline = deadline
         self._connection: Connection | None = None
         self.head: Head | None = None
@@ -45,14 +46,14 @@ class Attempt:
         """
         connection, reused = self._pool.take_kept(), True
         if connection is None:
-            lease = await self._pool.take()
+            lease = await self._pool.take(self._patience)
             connection, reused = lease.connection, lease.reused
         head = await self._send(connection, lines, segments, choices)
         if reused and head.untouched:
             connection.detach()
             self._pool.give_back(connection)
             self._connection = None
-            lease = await self._pool.take(fresh=True)
+            lease = await self._pool.take(self._patience, fresh=True)
             head = await self._send(lease.connection, lines, segments, choices)
         self.head = head
         return head
@@ -113,6 +114,11 @@ class Attempt:
         """Body bytes that came."""
         known = self.outcome or self.head
         return known.bytes_in if known is not None else 0
+
+    @property
+    def answering(self) -> bool:
+        """A stream has begun, and nothing of it is the client's yet."""
+        return self._connection is not None and self._connection.answering
 
     @property
     def usage(self) -> Usage:

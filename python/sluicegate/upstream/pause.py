@@ -10,6 +10,9 @@ from sluicegate.errors import STREAM_ENDS, Draining
 class Pause:
     """Stands where an attempt would while nothing is asked of an upstream. To be made inside the running loop."""
 
+    #: As of an attempt: no stream has begun.
+    answering = False
+
     def __init__(self) -> None:
         self._ended = asyncio.Event()
 

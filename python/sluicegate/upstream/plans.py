@@ -1,11 +1,12 @@
 """The plan of a request: the profile's table row, the target's settings and the request, turned into what Rust follows.
 
 Plans are made once per kind of request and kept: a request that wants nothing of its own costs one look-up. There are
-as many as mounts x dialects x configured models x 4; one that shows the caller's own name of a model is made anew.
+as many as mounts x dialects x targets of models x 4; one that shows the caller's own name of a model is made anew.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,7 +18,7 @@ from sluicegate.errors import STREAM_ENDS
 
 if TYPE_CHECKING:
     from sluicegate._native import Bank
-    from sluicegate.config import Settings
+    from sluicegate.config import Settings, Timeouts
     from sluicegate.exchange import Mount
 
 #: Where a mount that says `$schema` serves it.
@@ -28,24 +29,26 @@ class Plans:
     """All plans of one configuration. ``event_gap`` is the slot in which gaps between events are counted."""
 
     def __init__(self, settings: Settings, bank: Bank, event_gap: int) -> None:
-        limits, times = settings.limits, settings.timeouts
+        limits = settings.limits
         self._limits = (limits.head, limits.event, limits.held, limits.error_body, limits.answer)
-        self._times = (times.first_content, times.idle, times.done_grace)
         self._models = settings.models
         self._bank = bank
         self._gaps = event_gap
-        self._kept: dict[tuple[str, str, str, bool, bool], Plan] = {}
+        self._kept: dict[tuple[str, str, str, int, bool, bool], Plan] = {}
 
-    def of(self, mount: Mount, dialect: str, model: str, requested: str, *, stream: bool, asked: bool) -> Plan:
+    def of(
+        self, mount: Mount, dialect: str, model: str, requested: str, times: Timeouts, *, stream: bool, asked: bool
+    ) -> Plan:
         """The plan for a request to configured model ``model``, asked for as ``requested``.
 
-        ``asked``: the client asked for the usage event itself.
+        ``times`` are the target's own object in the settings: by being that it tells targets apart. ``asked``: the
+        client asked for the usage event itself.
         """
-        key = (mount.prefix, dialect, model, stream, asked)
+        key = (mount.prefix, dialect, model, id(times), stream, asked)
         plan = self._kept.get(key)
         if plan is None:
             shown = requested if self._shows_requested(mount, model) else None
-            plan = self._make(mount, dialect, model, shown, stream=stream, asked=asked)
+            plan = self._make(mount, dialect, model, shown, times, stream=stream, asked=asked)
             if shown is None:
                 self._kept[key] = plan
         return plan
@@ -60,6 +63,7 @@ class Plans:
         dialect: str,
         model: str,
         shown: str | None,
+        times: Timeouts,
         *,
         stream: bool,
         asked: bool,
@@ -69,6 +73,7 @@ class Plans:
         ensure = override.done == "ensure" if override.done else profile.ensure_done
         spoken = wire(dialect)
         chat = bool(spoken.done)
+        heartbeat = times.heartbeat if profile.heartbeats and times.heartbeat else math.inf
         schema = f"{mount.public_url}{SCHEMA_PATH}" if profile.schema and mount.public_url and chat else ""
         return Plan(
             dialect=dialect,
@@ -81,8 +86,9 @@ class Plans:
             insert=b'"$schema":' + orjson.dumps(schema) if schema else None,
             done=spoken.done,
             errors={code: speech.error_event(dialect, code, words) for code, words in STREAM_ENDS.items()},
+            heartbeat=speech.HEARTBEAT,
             limits=self._limits,
-            times=self._times,
+            times=(times.first_content, times.idle, times.done_grace, heartbeat),
             bank=self._bank,
             gaps=self._gaps,
         )

@@ -66,7 +66,6 @@ class Pool:
         self._tls = tls
         self._names = names
         self._shed = shed
-        self._connect_time = settings.timeouts.connect
         self._idle_time = upstream.pool_idle
         self._limit = upstream.concurrency or settings.limits.per_upstream
         self._queue = settings.limits.queue
@@ -95,12 +94,12 @@ class Pool:
                     return connection
         return None
 
-    async def take(self, *, fresh: bool = False) -> Lease:
-        """A connection that is up; ``fresh`` ones have never been used.
+    async def take(self, patience: float, *, fresh: bool = False) -> Lease:
+        """A connection that is up; ``fresh`` ones have never been used. ``patience``: seconds it may take to open.
 
         Raises Unreachable, TimedOut or Overloaded.
         """
-        await self._place()
+        await self._place(patience)
         try:
             if not fresh:
                 while self._kept:
@@ -108,7 +107,7 @@ class Pool:
                     if connection.idle:
                         self._active.add(connection)
                         return Lease(connection, reused=True)
-            connection = await self._open()
+            connection = await self._open(patience)
         except BaseException:
             self._free()
             raise
@@ -155,7 +154,7 @@ class Pool:
         if not settled.cancelled() and settled.result():
             self._keep(connection)
 
-    async def _place(self) -> None:
+    async def _place(self, patience: float) -> None:
         if self._taken < self._limit:
             self._taken += 1
             return
@@ -164,7 +163,7 @@ class Pool:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(self._connect_time):
+            async with asyncio.timeout(patience):
                 await turn
         except BaseException as stopped:
             if turn.done() and not turn.cancelled():
@@ -187,10 +186,10 @@ class Pool:
                 return
         self._taken -= 1
 
-    async def _open(self) -> Connection:
+    async def _open(self, patience: float) -> Connection:
         self._connecting += 1
         try:
-            async with asyncio.timeout(self._connect_time):
+            async with asyncio.timeout(patience):
                 if self._tls is None:
                     connection = await self._connect_or_make_room()
                 else:

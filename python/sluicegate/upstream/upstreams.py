@@ -25,14 +25,15 @@ SWEEP = 1.0
 class Upstreams:
     """The pools, by upstream name. To be made inside a running loop. Raises ConfigError if TLS cannot be had.
 
-    ``lagged`` is told by how many seconds a sweep was late.
+    ``lagged`` is told by how many seconds a sweep was late, ``swept`` that there is one, and its monotonic time.
     """
 
-    def __init__(self, settings: Settings, lagged: Callable[[float], None]) -> None:
+    def __init__(self, settings: Settings, lagged: Callable[[float], None], swept: Callable[[float], None]) -> None:
         loop = asyncio.get_running_loop()
         self._world = World(loop.create_future)
         self._names = Names()
         self._lagged = lagged
+        self._swept = swept
         trusted: dict[bytes, TlsConfig] = {}
         self.pools: dict[str, Pool] = {}
         for name, upstream in settings.upstreams.items():
@@ -52,9 +53,12 @@ class Upstreams:
         """How many connections there are, by upstream and state."""
         return {(name, state): n for name, pool in self.pools.items() for state, n in pool.counts.items()}
 
-    def attempt(self, upstream: str, plan: Plan, deadline: float) -> Attempt:
-        """Begin one try at an upstream, which must have ended by ``deadline`` (monotonic seconds)."""
-        return Attempt(self.pools[upstream], plan, deadline)
+    def attempt(self, upstream: str, plan: Plan, patience: float, deadline: float) -> Attempt:
+        """Begin one try at an upstream, which is connected within ``patience`` seconds.
+
+        It must have ended by ``deadline`` (monotonic seconds).
+        """
+        return Attempt(self.pools[upstream], plan, patience, deadline)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -74,8 +78,10 @@ class Upstreams:
             await asyncio.sleep(due - loop.time())
             now = loop.time()
             self._lagged(max(0.0, now - due))
+            monotonic = time.monotonic()
             for pool in self.pools.values():
-                pool.sweep(time.monotonic())
+                pool.sweep(monotonic)
+            self._swept(monotonic)
             due = now + SWEEP
 
 

@@ -1,8 +1,9 @@
 """The client's message over aiohttp: the request's body in, one answer out.
 
-It has four states: unopened, opened (it will be a 200 stream), committed (bytes of a target are in it), ended. Between
-opening and ending only the core writes, through the :class:`~sluicegate.exchange.Sink`, and begins with the head. Once
-opened there is no other answer: whatever happens, the handler returns :attr:`Message.response` and nothing else.
+It has four states: unopened, opened (it will be a 200 stream), committed (bytes of a target are in it), ended. Until it
+is committed a comment of ours may be said in it; from then to its end only the core writes, through the
+:class:`~sluicegate.exchange.Sink`, and begins with the head if that has not left. Once a byte was written there is no
+other answer: whatever happens, the handler returns :attr:`Message.response` and nothing else.
 """
 
 from __future__ import annotations
@@ -153,13 +154,23 @@ class Message:
         )
         self._ended = True
 
-    async def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
-        """Open a 200 event stream; its head leaves with the first bytes. Raises ClientLeft."""
+    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+        """Open a 200 event stream, once; its head leaves with the first bytes. Raises ClientLeft."""
         transport = self._request.connection.transport
         if transport is None or transport.is_closing():
             raise ClientLeft
-        opened = self.response = Opened(self._request, transport, self._request_id, self._complete(headers))
+        opened = self.response
+        if not isinstance(opened, Opened):
+            opened = self.response = Opened(self._request, transport, self._request_id, self._complete(headers))
         return Sink(opened.head, transport.write, transport.get_write_buffer_size, opened.framed)
+
+    def say(self, event: bytes) -> None:
+        """Write an event or a comment of ours into the open message. Raises ClientLeft."""
+        if isinstance(self.response, Opened) and not self._ended:
+            try:
+                self.response.say(event)
+            except (ConnectionError, RuntimeError):  # RuntimeError: uvloop's closed handle
+                raise ClientLeft from None
 
     async def drain(self) -> None:
         """Wait until the client has read. Raises TimeoutError after the write timeout, ClientLeft if it left."""

@@ -47,12 +47,19 @@ class Opened:
         framing = "Transfer-Encoding: chunked\r\n" if self.framed else ""
         connection = "" if self.keep_alive or not self.framed else "Connection: close\r\n"
         version = "1.1" if self.framed else "1.0"
-        #: What the first write begins with.
+        #: What the first write begins with; empty once that was done.
         self.head = (
             f"HTTP/{version} 200 OK\r\n{_EVENT_STREAM}{lines}\r\nX-Request-Id: {request_id}\r\n{framing}"
             f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER}\r\n{connection}\r\n"
         ).encode("utf-8", "replace")
         transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
+
+    def say(self, event: bytes) -> None:
+        """Write an event or a comment of ours, with the head if that has not left. Raises ConnectionResetError."""
+        if self._transport.is_closing():
+            raise ConnectionResetError
+        self._transport.write(self.head + (b"%x\r\n%b\r\n" % (len(event), event) if self.framed else event))
+        self.head = b""
 
     def force_close(self) -> None:
         """End the connection after this answer."""

@@ -21,7 +21,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         profile.name: profile
         for profile in (
             Profile(name="openai"),
-            Profile(name="transparent", usage_event="pass", ensure_done=False, tidy=False),
+            Profile(name="transparent", usage_event="pass", ensure_done=False, tidy=False, heartbeats=False),
             Profile(name="prefixed", fill_choices=True, strict_stream_options=True, schema=True),
             Profile(
                 name="bifrost",
