@@ -48,7 +48,7 @@ class Attempts:
 
     def first(self, exchange: Exchange, route: Route) -> Seat:
         """The seat of the first attempt."""
-        return self.seats.first(route, exchange.endpoint.family, exchange.received)
+        return self.seats.first(route, exchange.endpoint, exchange.received)
 
     def begin(self, exchange: Exchange, seat: Seat) -> float:
         """Write down that an attempt begins; gives when the whole request must have ended, in monotonic seconds."""
@@ -66,16 +66,16 @@ class Attempts:
 
     def asks_for_usage(self, exchange: Exchange, ask: Ask, target: Target) -> bool:
         """Whether we ask for the usage event that the caller may not have asked for."""
+        if not ask.stream:
+            return False
         wanted = target.upstream.usage_request
-        return (
-            ask.stream
-            and wire(exchange.endpoint.dialect).asks_for_usage
-            and (wanted == "inject" or (wanted == "learn" and target.label not in self.unasked))
+        return wire(exchange.endpoint.dialect).asks_for_usage and (
+            wanted == "inject" or (wanted == "learn" and target.label not in self.unasked)
         )
 
     def ended(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt, failed: RequestFailed | None) -> None:
         """Give the seat back, and tell how it went: by a stream's outcome, else by the error, if one was raised."""
-        now = time.monotonic()
+        now = exchange.answered if exchange.answered is not None else time.monotonic()
         if exchange.outcome == "completed":
             first = attempt.outcome.first_content if attempt.outcome is not None else None
             self.seats.ended(seat, None, now, first_content=first)

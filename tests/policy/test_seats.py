@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.config import Settings, load
+from sluicegate.exchange import Endpoint
 from sluicegate.policy.routing import Route, Routes
 from sluicegate.policy.seats import Seats, credentials, reachable, spoken
 
@@ -71,7 +72,6 @@ def test_an_upstream_has_its_api_key_or_its_list_or_nothing(settings: Settings) 
 
 def test_the_first_seat_is_the_first_usable_target(settings: Settings) -> None:
     seats = Seats(settings)
-    assert [seats.first(route(settings, "mixed"), family, 0.0).target.label for family in ("openai", "anthropic")] == [
-        "oa/m",
-        "an/m",
-    ]
+    dialects = ("openai-chat", "anthropic-messages")
+    ways = [Endpoint(name="", operation="", dialect=dialect, path="") for dialect in dialects]
+    assert [seats.first(route(settings, "mixed"), way, 0.0).target.label for way in ways] == ["oa/m", "an/m"]

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from sluicegate.config import Settings, load
+from sluicegate.exchange import Endpoint
 from sluicegate.policy.retries import Phase, Rule, Settled, Step, rule_for
 from sluicegate.policy.routing import Route, Routes
 from sluicegate.policy.seats import Seat, Seats, reachable
 from sluicegate.policy.tries import Next, Tries
 
+CHAT = Endpoint(name="chat", operation="chat", dialect="openai-chat", path="/chat/completions")
 LOCAL = {"dialect": "openai", "base_url": "http://127.0.0.1:8000/v1"}
 PAIR = LOCAL | {"credentials": [{"name": "one", "api_key": "sk-1"}, {"name": "two", "api_key": "sk-2"}]}
 FAILED = rule_for(Phase.HEAD, "upstream_error")
@@ -45,7 +47,7 @@ class Request:
         """Its first attempt."""
         route: Route | None = Routes(self.settings).route("m")
         assert route is not None
-        self.seat = self.seats.first(route, "openai", self.now)
+        self.seat = self.seats.first(route, CHAT, self.now)
         places = reachable([route], self.seat.target.upstream.dialect)
         self.tries = Tries(self.seats, self.settings.retries, places, self.seat)
         return self.seat

@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from sluicegate.config import Credential, Settings, Upstream
+from sluicegate.exchange import Endpoint
 from sluicegate.policy.budget import Budget
 from sluicegate.policy.credentials import Credentials
 from sluicegate.policy.retries import Rest, Rule
 from sluicegate.policy.routing import Route, Target
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where one attempt goes, and as whom. ``route`` is where the target was found: its model's settings hold."""
+class Seat(msgspec.Struct, frozen=True, gc=False):
+    """Where one attempt goes, and as whom. ``route`` is where the target was found: its model's settings hold.
+
+    A struct, since each request makes one: a frozen dataclass takes four times as long to make.
+    """
 
     route: Route
     target: Target
@@ -43,10 +48,10 @@ class Seats:
             for name, upstream in settings.upstreams.items()
         }
 
-    def first(self, route: Route, family: str, now: float) -> Seat:
-        """The seat of a request's first attempt. ``family`` is the one its endpoint belongs to."""
+    def first(self, route: Route, endpoint: Endpoint, now: float) -> Seat:
+        """The seat of a request's first attempt."""
         targets = route.targets
-        target = targets[0] if len(targets) == 1 else self.ordered(spoken(targets, family), now)[0]
+        target = targets[0] if len(targets) == 1 else self.ordered(spoken(targets, endpoint.family), now)[0]
         standing = self._upstreams[target.upstream.name]
         standing.budget.earn()
         return Seat(route, target, standing.credentials.pick(now))
