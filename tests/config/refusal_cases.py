@@ -385,8 +385,8 @@ CASES: dict[str, tuple[object, list[str]]] = {
         ['store: is no store; write "sqlite:///FILE", "postgresql://USER:PASSWORD@HOST/DATABASE" or "none"'],
     ),
     "shared": (
-        configuration(shared="redis://:pass@cache"),
-        ["shared: limits across machines are not built yet; leave it out"],
+        configuration(shared="http://:pass@cache"),
+        ["shared: is not redis://HOST:PORT/DB, rediss:// (TLS) or unix:///PATH, with USER:PASSWORD@ if need be"],
     ),
     "on_disconnect": (
         configuration(on_disconnect="finish"),

@@ -160,8 +160,6 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
 def _check_built(settings: Settings, problems: Problems) -> None:
     if settings.workers != 1:
         problems.add("workers", f"{settings.workers} processes are not built yet; write 1")
-    if settings.shared is not None:
-        problems.add("shared", "limits across machines are not built yet; leave it out")
     if settings.on_disconnect != "cancel":
         problems.add("on_disconnect", f'{shown(settings.on_disconnect)} is not built yet; write "cancel"')
 

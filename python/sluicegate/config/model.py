@@ -25,7 +25,7 @@ from sluicegate.config.readers import (
     flag,
     label,
     model_name,
-    secret,
+    redis_url,
     store_url,
     text,
     whole,
@@ -93,7 +93,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = DEFAULT_STORE
     ledger: Annotated[Ledger, Setting("how rows get there", default="below")] = Ledger()
-    shared: Annotated[Secret | None, Setting("limits across machines; not built yet: refused", secret, "URL")] = None
+    shared: Annotated[
+        Secret | None,
+        Setting(
+            "the Redis server that keeps the limits of several machines, `redis://...`; needs the extra `redis`; "
+            "read at the start",
+            redis_url,
+            "URL",
+        ),
+    ] = None
     upstreams: Annotated[
         Mapping[str, Upstream], Setting("where requests may go, by name", default="required in a file", name=label)
     ] = MappingProxyType({})

@@ -45,6 +45,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})", re.ASCI
 _ENDPOINT = re.compile(r"/(chat/completions|completions|responses|messages|embeddings)$")
 _VISIBLE_KEY = re.compile(r"[!-~]{8,1024}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
+_REDIS_URL = re.compile(r"(?:rediss?://[!-~]+|unix://[!-~]*/[!-~]+)", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+", re.ASCII)
 _MODEL_NAME = re.compile(r"\*|(?=.{1,256}\Z)[^\s*]+(?:/\*)?")
 _POSTGRESQL = re.compile(r"postgres(?:ql)?://[!-~]+\Z", re.ASCII)
@@ -176,6 +177,13 @@ def secret(value: object) -> Secret:
         raise Wrong(
             "holds characters that cannot be sent in a header (control characters, spaces at an end, non-ASCII)"
         )
+    return Secret(str(value))
+
+
+def redis_url(value: object) -> Secret:
+    """Read where a Redis server is; never shown, since it may hold a password."""
+    if not isinstance(value, str) or _REDIS_URL.fullmatch(value) is None:
+        raise Wrong("is not redis://HOST:PORT/DB, rediss:// (TLS) or unix:///PATH, with USER:PASSWORD@ if need be")
     return Secret(str(value))
 
 

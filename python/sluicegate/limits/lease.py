@@ -90,7 +90,10 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
 class Share:
     """A holder's part in one limit. ``whole``: it is the only holder, and leases all there is."""
 
-    __slots__ = ("_active", "_alone", "_whole", "drawn", "ends", "free", "left", "limit", "name", "until", "window")
+    __slots__ = (
+        *("_active", "_alone", "_asked", "_changes", "_heard", "_whole"),
+        *("drawn", "ends", "free", "left", "limit", "name", "until", "window"),
+    )
 
     def __init__(self, limit: Limit, *, whole: bool = False) -> None:
         self.limit = limit
@@ -107,9 +110,19 @@ class Share:
         self.drawn = 0
         #: What the authority had left, when it was last asked.
         self.left = limit.capacity
+        #: It was drawn from since the last report.
         self._active = False
+        #: What is free is not a lease, but what this holder allows itself without its authority.
         self._alone = False
+        #: How often ``drawn`` has changed; how often it had when it was last told, and when that was last answered.
+        self._changes = self._asked = self._heard = 0
         self._whole = whole
+
+    def resize(self, limit: Limit) -> None:
+        """Take over the same limit with another capacity; what is drawn stays drawn."""
+        more = limit.capacity - self.limit.capacity
+        self.free = max(0, self.free + more) if self._whole else min(self.free, limit.lease)
+        self.limit = limit
 
     def lacks(self, units: int, now: float) -> int:
         """Say how many units must be asked for before so many can be taken; 0: none, take them."""
@@ -121,6 +134,7 @@ class Share:
         self.free -= units
         self.drawn = min(self.drawn + units, LARGEST)
         self._active = True
+        self._changes += 1
         return self.window
 
     def settle(self, window: int, reserved: int, used: int, now: float) -> bool:
@@ -136,6 +150,7 @@ class Share:
         if not more:
             return False
         self.drawn = min(max(0, self.drawn + more), LARGEST)
+        self._changes += 1
         if now >= self.until:
             self.free = 0
             return True
@@ -159,6 +174,7 @@ class Share:
         if not lacking:
             self.free = min(self.free, limit.lease) if self._active and self.left >= limit.lease else 0
         self._active = False
+        self._asked = self._changes
         level = limit.period == "level"
         wanted = 0
         if lacking:
@@ -186,6 +202,7 @@ class Share:
             self.drawn, self.free = grant.drawn, 0
         self.ends = asked + grant.ends
         self.until = min(self.ends, asked + grant.lasts)
+        self._heard = self._asked
         self.free += grant.granted
         self.left = grant.left
 
@@ -207,7 +224,7 @@ class Share:
     @property
     def busy(self) -> bool:
         """Whether the authority must hear of it from time to time: it holds a lease, or has drawn unreported."""
-        return self._active or self.free > 0 or (self.limit.period == "level" and self.drawn > 0)
+        return self._changes != self._heard or self.free > 0 or (self.limit.period == "level" and self.drawn > 0)
 
     def remaining(self, now: float) -> int:
         """Say how many units are left for everybody, as far as this holder knows."""

@@ -11,11 +11,12 @@ import math
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sluicegate.config import UNLIMITED
+from sluicegate.config import UNLIMITED, ConfigError, Problem
 from sluicegate.errors import LimitReached, LimitsUnavailable
 from sluicegate.limits import demand
 from sluicegate.limits.authority import Authority
 from sluicegate.limits.lease import Limit, Scope, Share, Taken, lacking, take, units, want
+from sluicegate.limits.redis import INSTALLED, RedisAuthority
 from sluicegate.limits.rounds import Remote, Rounds
 from sluicegate.limits.windows import Clock
 
@@ -158,8 +159,20 @@ class Limiter:
                 case _:
                     actual = one.units
             urgent = one.share.settle(one.window, one.units, actual, now)
-            if urgent and self._rounds is not None:
-                self._rounds.want(one.share, 0)
+            if self._rounds is not None:
+                if urgent:
+                    self._rounds.want(one.share, 0)
+                else:
+                    self._rounds.watch(one.share)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with other settings; limits of the same name keep their counts. ``shared`` stays what it was."""
+        self._settings = settings
+
+    async def greet(self) -> None:
+        """Wait until whoever keeps the limits answers for the first time, a second at most."""
+        if self._rounds is not None:
+            await self._rounds.greet()
 
     async def close(self) -> None:
         """Give back what others may use."""
@@ -188,8 +201,10 @@ class Limiter:
         before = {share.name: share for share in known[1]} if known is not None else {}
         shares = []
         for limit in limits(scope, owner, allowance):
-            share = before.get(limit.name) or Share(limit, whole=self._rounds is None)
-            share.limit = limit
+            if (share := before.get(limit.name)) is None:
+                share = Share(limit, whole=self._rounds is None)
+            else:
+                share.resize(limit)
             shares.append(share)
         return tuple(shares)
 
@@ -217,6 +232,16 @@ class Limiter:
         headers["retry-after-ms"] = str(math.ceil(wait * 1000))
         message = f"{whose} limit of {limit.capacity:,} {words} is reached."
         return LimitReached(code, message, headers=headers, wire_type=LimitReached.kind)
+
+
+def remote(settings: Settings) -> Remote | None:
+    """Connect with who keeps the limits of several machines, if anybody does. Raises ConfigError."""
+    if settings.shared is None:
+        return None
+    if not INSTALLED:
+        problem = Problem("shared", "needs the extra redis; install it: pip install 'sluicegate[redis]'")
+        raise ConfigError("this machine", (problem,))
+    return RedisAuthority(settings.shared.reveal())
 
 
 def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:

@@ -2,7 +2,8 @@
 
 Rules:
 
-- A request waits 50 ms at most for an answer; what it lacked may then be decided without one.
+- The authority has 50 ms to answer; then all who wait are decided without it. A request that comes while a question is
+  under way waits for that one and then for its own. Time in which this process itself was busy is not the authority's.
 - After a failure nobody waits: it is tried again in the background, once in a second, until there is an answer.
 - Leases are renewed, returned and reported each second; a lease that runs low is filled up before anybody waits.
 """
@@ -23,8 +24,11 @@ from sluicegate.limits.counts import Counts
 from sluicegate.limits.lease import Ask, Grant, Share
 from sluicegate.limits.windows import window
 
-#: Seconds a request waits for the authority.
+#: Seconds the authority has to answer.
 PATIENCE: Final = 0.05
+#: How often it is given them anew because this process was too busy to hear it, and how late shows that.
+_AGAIN: Final = 3
+_LATE: Final = 0.01
 #: Seconds between reports; a third of a lease's life, so that one lost report does not cost a lease.
 _EVERY: Final = LEASE_TIME / 3
 
@@ -64,15 +68,25 @@ class Rounds:
         self.down = False
         self._task = self._loop.create_task(self._talk())
 
+    async def greet(self) -> None:
+        """Wait for the authority's first answer, longer than anybody waits later: it connects."""
+        try:
+            async with asyncio.timeout(_EVERY):
+                await self._remote.answer(())
+        except TimeoutError:
+            self._failed("timeout", f"no answer within {_EVERY:.0f} s")
+        except AuthorityError as error:
+            self._failed("error", str(error))
+
     async def fill(self, missing: Iterable[tuple[Share, int]]) -> bool:
-        """Ask for what is missing; False if there was no answer within the time, and at once if it is down."""
+        """Ask for what is missing; False if there was no answer in time, and at once if the authority is down."""
         if self.down:
             return False
         answered = self._next
         for share, lacks in missing:
             self.want(share, lacks)
-        await asyncio.wait((answered,), timeout=PATIENCE)
-        return answered.done() and not self.down
+        await asyncio.wait((answered,))
+        return not self.down
 
     def want(self, share: Share, units: int) -> None:
         """Ask for more of a share, or with 0 units only report it, without waiting."""
@@ -81,7 +95,9 @@ class Rounds:
 
     def watch(self, share: Share) -> None:
         """Report a share each second from now on, for as long as there is something to report."""
-        self._busy.add(share)
+        if share not in self._busy:
+            self._busy.add(share)
+            self._wake.set()
 
     def alone(self, missing: Iterable[tuple[Share, int]]) -> None:
         """Let shares go on without the authority, by what this process has admitted itself."""
@@ -119,10 +135,12 @@ class Rounds:
         if self.down or now - self._reported >= _EVERY:
             self._reported = now
             wanted |= {share: wanted.get(share, 0) for share in self._busy}
+        if not wanted and not self.down:
+            waiting.set_result(None)
+            return
         asks = [share.ask(units, now) for share, units in wanted.items()]
         try:
-            async with asyncio.timeout(PATIENCE):
-                grants = await self._remote.answer(asks)
+            grants = await self._answers(asks)
             for share, grant in zip(wanted, grants, strict=True):
                 share.granted(grant, now)
             self._counts.limits_asked(time.monotonic() - now)
@@ -135,8 +153,27 @@ class Rounds:
             self._failed("error", where(error))
         finally:
             self._busy = {share for share in self._busy.union(wanted) if share.busy}
-            if not waiting.done():
-                waiting.set_result(None)
+            waiting.set_result(None)
+            if self.down:
+                self._next.set_result(None)
+                self._next = self._loop.create_future()
+
+    async def _answers(self, asks: Sequence[Ask]) -> Sequence[Grant]:
+        """Ask with patience. Raises TimeoutError or what the authority does."""
+        asking = self._loop.create_task(_asked(self._remote, asks))
+        try:
+            for _ in range(_AGAIN):
+                due = self._loop.time() + PATIENCE
+                await asyncio.wait((asking,), timeout=PATIENCE)
+                if asking.done():
+                    return asking.result()
+                if self._loop.time() < due + _LATE:
+                    break
+            raise TimeoutError
+        finally:
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait((asking,))
 
     def _recovered(self) -> None:
         if self.down:
@@ -148,4 +185,9 @@ class Rounds:
         self._reported = time.monotonic()
         if not self.down:
             self.down = True
+            self._wake.set()
             _log.warning("limits: whoever keeps them does not answer: %s", words)
+
+
+async def _asked(remote: Remote, asks: Sequence[Ask]) -> Sequence[Grant]:
+    return await remote.answer(asks)

@@ -13,6 +13,7 @@ from sluicegate.exchange import Mount
 from sluicegate.gateway import Gateway
 from sluicegate.ledger.accounts import open_accounts
 from sluicegate.ledger.prices import Prices
+from sluicegate.limits.limiter import Limiter, remote
 from sluicegate.telemetry.access_log import AccessLog
 from sluicegate.telemetry.accounts import LedgerMetrics
 from sluicegate.telemetry.metrics import Metrics
@@ -161,11 +162,13 @@ async def start(
     metrics, loop = Metrics(), asyncio.get_running_loop()
     metrics.watch(TASKS, lambda: {(): len(asyncio.all_tasks(loop))})
     log = AccessLog(FileIO(sys.stderr.fileno(), "w", closefd=False), metrics.log_lines_dropped)
+    limiter = Limiter(settings, metrics, remote(settings))
+    await limiter.greet()
     prices = Prices(settings)
     accounts = open_accounts(settings, prices, LedgerMetrics(metrics))
     app = App(
         settings,
-        Gateway(settings, metrics, log, accounts.ledger if accounts is not None else None, prices),
+        Gateway(settings, metrics, log, accounts.ledger if accounts is not None else None, prices, limiter),
         endpoints,
         metrics,
         rows=log.recent,
