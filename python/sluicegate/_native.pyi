@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal, final
 
+from typing_extensions import Buffer
+
 __all__ = [
     "Ask",
     "Bank",
@@ -19,6 +21,7 @@ __all__ = [
     "TlsConfig",
     "World",
     "build_profile",
+    "exposition",
     "request_lines",
     "version",
 ]
@@ -364,10 +367,15 @@ class Bank:
     def __new__(
         cls,
         families: Sequence[tuple[str, str, str, Sequence[str], Sequence[float], int]],
+        memory: Buffer,
         *,
         dropped: str | None = None,
     ) -> Bank:
-        """A bank of ``families``: name, kind (counter, gauge, histogram), help, labels, buckets, cap on label sets.
+        """A bank of ``families``: name, kind, help, labels, buckets, cap on label sets.
+
+        ``kind`` is counter, gauge, level (a gauge that all banks say alike) or histogram. ``memory`` holds zeros,
+        :meth:`memory_needed` bytes at least, in a writable mapping that nobody else counts in; it cannot be closed
+        while the bank lives.
 
         Histograms whose name ends in ``_seconds`` are kept in microseconds, with buckets in seconds; others are kept in
         whole units. A family without labels has its one series from the start. ``dropped`` names the counter, with one
@@ -401,5 +409,25 @@ class Bank:
     def value(self, slot: int, /) -> int:
         """A counter's or gauge's value, a histogram's number of observations. Raises KeyError for a foreign slot."""
 
-    def render(self) -> bytes:
-        """Everything in the Prometheus text format 0.0.4."""
+    @staticmethod
+    def memory_needed(families: Sequence[tuple[str, str, str, Sequence[str], Sequence[float], int]]) -> int:
+        """How many bytes a bank of these families counts in. Raises ValueError for an unknown kind."""
+
+    @staticmethod
+    def reader(
+        families: Sequence[tuple[str, str, str, Sequence[str], Sequence[float], int]], memory: Buffer
+    ) -> Bank:
+        """A bank that shows what another of the same families counts, or has counted, in ``memory``.
+
+        It counts nothing itself and has no slots to give. Raises ValueError for memory that is too small.
+        """
+
+    def absorb(self, ended: Bank) -> None:
+        """Adds the counters and histograms of a bank that counts no longer, as far as this one has such families."""
+
+def exposition(banks: Sequence[Bank]) -> bytes:
+    """What all banks hold together, in the Prometheus text format 0.0.4.
+
+    Counters, gauges and histograms are summed by label set; of a level the largest is shown. The interpreter lock is
+    not held meanwhile.
+    """

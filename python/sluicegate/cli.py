@@ -37,14 +37,14 @@ def main() -> None:
 @main.command()
 @_config
 def serve(path: Path | None) -> None:
-    """Serve until SIGTERM, then drain.
+    """Serve until SIGTERM, then drain. SIGHUP reloads the configuration, SIGUSR2 upgrades.
 
     Prints one line on standard output when it accepts: ready listen=URL admin=URL.
     """
     settings = _load(path)
     prepare_environment()
-    worker, app = _lazily("sluicegate.server.worker"), _lazily("sluicegate.web.app")
-    sys.exit(worker.serve(settings, app.start))
+    server, app = _lazily("sluicegate.server.serve"), _lazily("sluicegate.web.app")
+    sys.exit(server.serve(path, settings, app.start, app.start_admin))
 
 
 @main.command()

@@ -17,7 +17,6 @@ from sluicegate.dialects import request, speech
 from sluicegate.exchange import row
 from sluicegate.heartbeats import Heartbeats
 from sluicegate.ledger.prices import bill
-from sluicegate.limits.limiter import Limiter
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
 from sluicegate.policy.seats import spoken
@@ -29,13 +28,14 @@ from sluicegate.upstream.upstreams import Upstreams
 from sluicegate.upstream.verdicts import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sluicegate.config import Settings
     from sluicegate.dialects.request import Ask
     from sluicegate.exchange import Exchange
     from sluicegate.ledger.book import Ledger
     from sluicegate.ledger.prices import Prices
+    from sluicegate.limits.limiter import Limiter
     from sluicegate.policy.keys import Caller
     from sluicegate.policy.routing import Route
     from sluicegate.policy.seats import Seat
@@ -56,7 +56,7 @@ class Gateway:
         log: AccessLog,
         ledger: Ledger | None,
         prices: Prices,
-        limiter: Limiter | None = None,
+        limiter: Limiter,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -65,7 +65,7 @@ class Gateway:
         self._prices = prices
         self._keys = keys.KeyRing(settings.keys)
         self._routes = Routes(settings)
-        self._limiter = limiter if limiter is not None else Limiter(settings, metrics)
+        self._limiter = limiter
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
         self._heartbeats = Heartbeats(self._own_headers, early=settings.heartbeat_early)
@@ -75,8 +75,10 @@ class Gateway:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        metrics.watch(CONNECTIONS, self._upstreams.connections)
-        metrics.watch(HELD, lambda: {(): self._upstreams.held})
+        self._watched: tuple[Callable[[], None], ...] = (
+            metrics.watch(CONNECTIONS, self._upstreams.connections),
+            metrics.watch(HELD, lambda: {(): self._upstreams.held}),
+        )
         metrics.configured({name: upstream.dialect for name, upstream in settings.upstreams.items()})
 
     async def answer(self, exchange: Exchange) -> None:
@@ -370,8 +372,8 @@ class Gateway:
         """Refuse new exchanges from now on."""
         self._draining = True
 
-    async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
-        """Wait until no exchange runs; False if some still do after ``timeout`` seconds."""
+    async def drained(self, timeout: float | None) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
+        """Wait until no exchange runs; False if some still do after ``timeout`` seconds, if that is not None."""
         try:
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
@@ -386,9 +388,11 @@ class Gateway:
                 attempt.end("gateway_draining")
 
     async def close(self) -> None:
-        """Close the upstreams' connections."""
+        """Close the upstreams' connections. May be called again."""
+        watched, self._watched = self._watched, ()
+        for unwatch in watched:
+            unwatch()
         await self._upstreams.close()
-        await self._limiter.close()
 
 
 def _unknown_model(model: str) -> str:

@@ -2,7 +2,8 @@
 //!
 //! Rules of this file:
 //! - The table of families is declared once; where each one's cells lie follows from the table alone.
-//! - The cells are *given*: whoever owns the memory decides how long it lives and who shares it.
+//! - The cells are *given*: whoever owns the memory decides how long it lives and who shares it. Label sets stand in
+//!   them too, so that another process can read what one that died has counted.
 //! - A label set gets a slot by [`Bank::slot`], under a lock, once; slots are never moved or freed.
 //! - [`Bank::add`], [`Bank::set`], [`Bank::observe`] and [`Bank::render`] take no lock.
 //! - A family holds `cap` label sets; whatever comes later is counted in the set whose labels are all `_other`.
@@ -14,61 +15,19 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+mod names;
+mod table;
+mod text;
+
+pub use table::{Family, InvalidTable, Kind, Scale};
 #[cfg(test)]
 mod tests;
-mod text;
+
+use names::Names;
+pub use text::render;
 
 /// The value of every label of the set that takes what is beyond a family's cap.
 pub const OTHER: &str = "_other";
-
-/// What a histogram's integers stand for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
-    /// As they are: tokens, bytes.
-    Plain,
-    /// Microseconds, shown as seconds.
-    Micros,
-}
-
-/// How a family's values grow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// Only up.
-    Counter,
-    /// Up and down; signed.
-    Gauge,
-    /// Observations sorted into buckets.
-    Histogram {
-        /// Upper bounds (inclusive), ascending, in the unit of `scale`; `+Inf` is implied.
-        bounds: Vec<u64>,
-        /// What the integers stand for.
-        scale: Scale,
-    },
-}
-
-/// One row of the table: a metric and the labels it is told apart by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Family {
-    /// The series' name, without the suffixes of a histogram.
-    pub name: String,
-    /// One sentence for the reader of a dashboard.
-    pub help: String,
-    /// Counter, gauge or histogram.
-    pub kind: Kind,
-    /// Names of the labels; none: there is exactly one series, and it is there from the start.
-    pub labels: Vec<String>,
-    /// How many label sets there may be before the rest is `_other`. Means nothing without labels.
-    pub cap: usize,
-}
-
-/// Why a table cannot be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidTable {
-    /// The family at fault, or `""` if it is the whole.
-    pub family: String,
-    /// What is wrong with it.
-    pub what: &'static str,
-}
 
 /// A label set had another number of values than its family has labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,12 +49,24 @@ pub struct Slot {
     set: u32,
 }
 
+/// The memory of a bank, wherever it is.
+pub struct Cells(Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>);
+
 /// Every metric of a process.
-pub struct Bank<C = Box<[AtomicU64]>> {
+pub struct Bank<C = Cells> {
     families: Vec<Declared>,
     by_name: HashMap<String, FamilyId>,
-    interned: Mutex<Vec<HashMap<Box<str>, u32>>>,
+    interned: Mutex<Interned>,
+    names: Names,
+    /// Whether label sets are written into the cells; a bank that reads another's finds them there.
+    writes: bool,
     cells: C,
+}
+
+/// The label sets by family, and how far they have been read from the cells.
+struct Interned {
+    sets: Vec<HashMap<Box<str>, u32>>,
+    read: usize,
 }
 
 /// A family, where its cells begin, and the label sets seen so far in order of appearance.
@@ -107,51 +78,6 @@ struct Declared {
     le: Vec<String>,
     /// Counts look-ups beyond this family's cap.
     dropped: Option<Slot>,
-}
-
-// === impl Family ===
-
-impl Family {
-    /// Label sets there is room for: `_other` has a place of its own.
-    fn room(&self) -> usize {
-        if self.labels.is_empty() {
-            1
-        } else {
-            self.cap + 1
-        }
-    }
-
-    /// Cells per label set; a histogram's are its buckets, `+Inf` and the sum.
-    fn width(&self) -> usize {
-        match &self.kind {
-            Kind::Counter | Kind::Gauge => 1,
-            Kind::Histogram { bounds, .. } => bounds.len() + 2,
-        }
-    }
-
-    fn check(&self) -> Result<(), &'static str> {
-        if !is_name(&self.name) {
-            return Err("is not a metric's name");
-        }
-        if !self.labels.iter().all(|label| is_name(label) && !label.starts_with("__") && label != "le") {
-            return Err("has a label whose name is reserved or malformed");
-        }
-        if self.room() > u32::MAX as usize {
-            return Err("has a cap beyond 2^32");
-        }
-        match &self.kind {
-            Kind::Histogram { bounds, .. } if bounds.is_empty() || !bounds.windows(2).all(|pair| pair[0] < pair[1]) => {
-                Err("needs ascending buckets")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Colons are for recording rules, so no name of ours has one.
-fn is_name(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
 }
 
 /// A gauge's cell holds its value in two's complement.
@@ -182,29 +108,44 @@ impl Slot {
 impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
     /// How many cells a table needs.
     pub fn cells_needed(families: &[Family]) -> usize {
-        families.iter().map(|family| family.room() * family.width()).sum()
+        Names::of(families).len() + families.iter().map(|family| family.room() * family.width()).sum::<usize>()
     }
 
-    /// A bank over `cells`, which hold zeros or what an earlier bank of the same table left there.
+    /// A bank that counts in `cells`, which hold zeros.
     ///
     /// `dropped` names the family, a counter with one label, that counts look-ups beyond the others' caps;
     /// it has a set for each labelled family from the start.
     pub fn new(families: Vec<Family>, dropped: Option<&str>, cells: C) -> Result<Self, InvalidTable> {
+        let mut bank = Self::over(families, true, cells)?;
+        if let Some(name) = dropped {
+            bank.count_dropped(name)?;
+        }
+        Ok(bank)
+    }
+
+    /// A bank that shows what another one, of the same table, counts or has counted in `cells`. Not for counting.
+    pub fn reader(families: Vec<Family>, cells: C) -> Result<Self, InvalidTable> {
+        let bank = Self::over(families, false, cells)?;
+        bank.catch_up();
+        Ok(bank)
+    }
+
+    fn over(families: Vec<Family>, writes: bool, cells: C) -> Result<Self, InvalidTable> {
         if cells.len() < Self::cells_needed(&families) {
             return Err(InvalidTable { family: String::new(), what: "needs more cells than there are" });
         }
+        let names = Names::of(&families);
         let mut bank = Self {
-            interned: Mutex::new(vec![HashMap::new(); families.len()]),
+            interned: Mutex::new(Interned { sets: vec![HashMap::new(); families.len()], read: 0 }),
             families: Vec::with_capacity(families.len()),
             by_name: HashMap::with_capacity(families.len()),
+            names,
+            writes,
             cells,
         };
-        let mut first_cell = 0;
+        let mut first_cell = names.len();
         for family in families {
             bank.declare(family, &mut first_cell)?;
-        }
-        if let Some(name) = dropped {
-            bank.count_dropped(name)?;
         }
         for (index, declared) in bank.families.iter().enumerate() {
             if declared.family.labels.is_empty() {
@@ -212,6 +153,44 @@ impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
             }
         }
         Ok(bank)
+    }
+
+    /// Learns the label sets that the bank which counts here has made since. A bank that counts itself knows its own.
+    pub fn catch_up(&self) {
+        if self.writes {
+            return;
+        }
+        let mut interned = self.interned.lock().unwrap_or_else(PoisonError::into_inner);
+        let Interned { sets, read } = &mut *interned;
+        *read = self.names.read(&self.cells, *read, |family, labels| {
+            let (Some(known), Some(declared)) = (sets.get_mut(family), self.families.get(family)) else { return };
+            let set = known.len();
+            if let Some(place) = declared.sets.get(set) {
+                place.get_or_init(|| labels.as_str().into());
+                known.insert(labels.into_boxed_str(), set as u32);
+            }
+        });
+    }
+
+    /// Adds what another bank has counted, once it no longer counts: counters and histograms, not what it showed of
+    /// itself. Families that this bank does not have, or has otherwise, are left out.
+    pub fn absorb(&self, ended: &Self) {
+        ended.catch_up();
+        for from in &ended.families {
+            let Some(FamilyId(index)) = self.family(&from.family.name) else { continue };
+            if matches!(from.family.kind, Kind::Gauge | Kind::Level) {
+                continue;
+            }
+            if !self.families[index as usize].family.is_like(&from.family) {
+                continue;
+            }
+            for (labels, cells) in from.counted(&ended.cells) {
+                let slot = self.intern(index as usize, labels.to_owned());
+                for (sum, cell) in self.cells(slot).into_iter().flat_map(|(_, cells)| cells).zip(cells) {
+                    sum.fetch_add(cell.load(Relaxed), Relaxed);
+                }
+            }
+        }
     }
 
     fn declare(&mut self, family: Family, first_cell: &mut usize) -> Result<(), InvalidTable> {
@@ -275,23 +254,30 @@ impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
         let declared = &self.families[index];
         let slot = |set| Slot { family: index as u32, set };
         let mut interned = self.interned.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = &mut interned[index];
+        let known = &mut interned.sets[index];
         if let Some(&set) = known.get(labels.as_str()) {
             return slot(set);
         }
-        let names = &declared.family.labels;
+        let plain = declared.family.labels.is_empty();
         let last = declared.sets.len() - 1;
-        let labels = if known.len() < last || names.is_empty() {
+        let write =
+            |labels: &str, is_other| plain || !self.writes || self.names.append(&self.cells, index, labels, is_other);
+        let labels = if plain || (known.len() < last && write(&labels, false)) {
             labels
         } else {
             if let Some(dropped) = declared.dropped {
                 self.add(dropped, 1);
             }
-            text::label_set(names, &vec![OTHER; names.len()])
+            let other = names::other(&declared.family);
+            if let Some(&set) = known.get(other.as_str()) {
+                return slot(set);
+            }
+            write(&other, true);
+            other
         };
         let set = known.len().min(last) as u32;
-        let set = *known.entry(labels.clone().into_boxed_str()).or_insert(set);
-        declared.sets[set as usize].get_or_init(|| labels.into_boxed_str());
+        declared.sets[set as usize].get_or_init(|| labels.as_str().into());
+        known.insert(labels.into_boxed_str(), set);
         slot(set)
     }
 
@@ -345,7 +331,7 @@ impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
     pub fn record(&self, slot: Slot, value: f64) {
         match self.families.get(slot.family as usize).map(|declared| &declared.family.kind) {
             Some(Kind::Counter) => self.add(slot, value as u64),
-            Some(Kind::Gauge) => self.set(slot, value as i64),
+            Some(Kind::Gauge | Kind::Level) => self.set(slot, value as i64),
             Some(Kind::Histogram { scale: Scale::Plain, .. }) => self.observe(slot, value as u64),
             Some(Kind::Histogram { scale: Scale::Micros, .. }) => self.observe(slot, (value * 1e6).round() as u64),
             None => {}
@@ -363,8 +349,33 @@ impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
 impl Bank {
     /// A bank that owns its memory.
     pub fn in_memory(families: Vec<Family>, dropped: Option<&str>) -> Result<Self, InvalidTable> {
-        let cells = (0..Self::cells_needed(&families)).map(|_| AtomicU64::new(0)).collect();
-        Self::new(families, dropped, cells)
+        let cells: Box<[AtomicU64]> = (0..Self::cells_needed(&families)).map(|_| AtomicU64::new(0)).collect();
+        Self::new(families, dropped, Cells::new(cells))
+    }
+}
+
+impl Declared {
+    /// Every label set seen so far and its cells, in order of appearance.
+    fn counted<'a>(&'a self, cells: &'a [AtomicU64]) -> impl Iterator<Item = (&'a str, &'a [AtomicU64])> {
+        let known = self.sets.iter().map_while(|labels| labels.get());
+        known.zip(cells[self.first_cell..].chunks(self.width)).map(|(labels, cells)| (&**labels, cells))
+    }
+}
+
+// === impl Cells ===
+
+impl Cells {
+    /// Memory that somebody else keeps, for as long as this lives.
+    pub fn new(memory: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static) -> Self {
+        Self(Box::new(memory))
+    }
+}
+
+impl Deref for Cells {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -374,18 +385,10 @@ impl<C> fmt::Debug for Bank<C> {
     }
 }
 
-impl fmt::Display for InvalidTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = if self.family.is_empty() { "the table" } else { &self.family };
-        write!(f, "{family} {}", self.what)
-    }
-}
-
 impl fmt::Display for WrongLabels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected {} label values, got {}", self.expected, self.given)
     }
 }
 
-impl std::error::Error for InvalidTable {}
 impl std::error::Error for WrongLabels {}

@@ -379,7 +379,7 @@ CASES: dict[str, tuple[object, list[str]]] = {
         configuration(limits_unavailable="ask"),
         ['limits_unavailable: unknown choice "ask"; known: allow, deny'],
     ),
-    "workers": (configuration(workers=4), ["workers: 4 processes are not built yet; write 1"]),
+    "workers": (configuration(workers=0), ["workers: 0 is not a whole number from 1 to 1,024"]),
     "store": (
         configuration(store="mysql://me:pass@db/x"),
         ['store: is no store; write "sqlite:///FILE", "postgresql://USER:PASSWORD@HOST/DATABASE" or "none"'],

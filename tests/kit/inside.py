@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 import json
+import os
 from pathlib import Path
 import socket
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 from tests.kit.client import Answer
 from tests.kit.gateway import Serving, configuration
 
-from sluicegate.config import load
+from sluicegate.config import Facts, facts, load
 from sluicegate.demo.scripts import Script
 from sluicegate.demo.tls import make_authority
 from sluicegate.demo.upstream import Upstream
 from sluicegate.exchange import Endpoint
+from sluicegate.telemetry.gathered import Gathered
+from sluicegate.telemetry.metrics import Metrics
 from sluicegate.web import app, profiles
 
 #: Dialects that are relayed but have no endpoint yet, and what stands for whatever no table knows.
@@ -44,6 +47,27 @@ class Inside(Serving):
         return answer, await self.row(id=answer.id)
 
 
+class Alone:
+    """The operations of one application that nobody supervises."""
+
+    ready = True
+
+    def __init__(self, running: app.App, metrics: Metrics) -> None:
+        self._app = running
+        self._gathered = Gathered()
+        self._gathered.add(metrics.bank, os.getpid())
+
+    async def exposition(self) -> bytes:
+        self._app.refresh()
+        return self._gathered.exposition()
+
+    async def report(self, name: str) -> bytes:
+        return self._app.reports[name]()
+
+    async def reload(self) -> Facts:
+        raise NotImplementedError
+
+
 @asynccontextmanager
 async def inside(folder: Path, **settings: Any) -> AsyncIterator[Inside]:
     """Such a gateway, serving until the block's end. `named/*` leads to the plain upstream by the name `named.test`."""
@@ -59,9 +83,13 @@ async def inside(folder: Path, **settings: Any) -> AsyncIterator[Inside]:
         file = folder / "inside.json"
         file.write_text(json.dumps(configuration(upstreams, models, **settings)), encoding="utf-8")
         with socket.create_server(("127.0.0.1", 0)) as clients, socket.create_server(("127.0.0.1", 0)) as admins:
-            running = await app.start(load(file, {}), [clients], [admins], (*profiles.ENDPOINTS, *ENDPOINTS))
+            loaded = load(file, {})
+            metrics = Metrics()
+            running = await app.start(loaded, [clients], metrics, (*profiles.ENDPOINTS, *ENDPOINTS))
+            admin = await app.start_admin(Alone(running, metrics), facts(loaded), [admins])
             yield Inside(clients.getsockname()[1], admins.getsockname()[1], upstream, secure)
             running.begin_drain()
             await running.stop_accepting()
             assert await running.drained(5)
             await running.close()
+            await admin.close()

@@ -1,16 +1,23 @@
-"""A worker with a scripted application: each open connection is an exchange; what it is told goes to stderr."""
+"""The gateway's processes with a scripted application: each open connection is an exchange; what it hears, it says.
+
+`worker_process.py FILE [refuse]` is the supervisor, `worker_process.py DESCRIPTOR` a worker's process.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from pathlib import Path
 import socket
 import sys
 
-from sluicegate.config import ConfigError, Problem, Settings, load, prepare_environment
-from sluicegate.server.worker import RunningApp, serve
+from sluicegate.config import ConfigError, Facts, Problem, Settings, load, prepare_environment
+from sluicegate.server import child
+from sluicegate.server.serve import serve
+from sluicegate.server.supervisor import RunningAdmin, Supervisor
+from sluicegate.server.worker import RunningApp
+from sluicegate.telemetry.metrics import Metrics
 
 
 def say(line: str) -> None:
@@ -20,8 +27,8 @@ def say(line: str) -> None:
 
 class Scripted:
     def __init__(self) -> None:
-        self.public: list[asyncio.Server] = []
-        self.private: list[asyncio.Server] = []
+        self.servers: list[asyncio.Server] = []
+        self.reports: Mapping[str, Callable[[], bytes]] = {}
         self.open = 0
         self.idle = asyncio.Event()
         self.idle.set()
@@ -37,12 +44,24 @@ class Scripted:
             self.idle.set()
         writer.close()
 
+    async def reload(self, settings: Settings) -> None:
+        say(f"reload {settings.timeouts.drain:g}")
+
+    def refresh(self) -> None:
+        say("refresh")
+
+    async def hand_over(self, timeout: float) -> None:  # noqa: ASYNC109
+        say(f"hand_over {timeout:g}")
+        await self.stop_accepting()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.idle.wait(), timeout)
+
     def begin_drain(self) -> None:
         say("begin_drain")
 
     async def stop_accepting(self) -> None:
         say("stop_accepting")
-        for server in self.public:
+        for server in self.servers:
             server.close()
 
     async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109
@@ -56,22 +75,43 @@ class Scripted:
 
     async def close(self) -> None:
         say("close")
-        for server in (*self.public, *self.private):
+        for server in self.servers:
             server.close()
 
 
-async def start(_: Settings, listen: Sequence[socket.socket], admin: Sequence[socket.socket]) -> RunningApp:
+class ScriptedAdmin:
+    def __init__(self, servers: Sequence[asyncio.Server]) -> None:
+        self.servers = servers
+
+    def reload(self, facts: Facts) -> None:
+        say(f"admin reload {facts.drain:g}")
+
+    async def close(self) -> None:
+        say("admin close")
+        for server in self.servers:
+            server.close()
+
+
+async def start(_: Settings, listen: Sequence[socket.socket], metrics: Metrics) -> RunningApp:
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)  # starts libuv's threads
     app = Scripted()
-    app.public = [await asyncio.start_server(app.exchange, sock=each) for each in listen]
-    app.private = [await asyncio.start_server(app.exchange, sock=each) for each in admin]
+    app.servers = [await asyncio.start_server(app.exchange, sock=each.dup()) for each in listen]
     return app
 
 
-async def refuse(_: Settings, listen: Sequence[socket.socket], admin: Sequence[socket.socket]) -> RunningApp:
+async def start_admin(supervisor: Supervisor, facts: Facts, admin: Sequence[socket.socket]) -> RunningAdmin:
+    app = Scripted()
+    return ScriptedAdmin([await asyncio.start_server(app.exchange, sock=each.dup()) for each in admin])
+
+
+async def refuse(_: Settings, listen: Sequence[socket.socket], metrics: Metrics) -> RunningApp:
     raise ConfigError("this machine", (Problem("aiohttp", "its parser in C is missing"),))
 
 
 if __name__ == "__main__":
+    if sys.argv[1].isdecimal():
+        sys.exit(child.main(start))
     prepare_environment()
-    sys.exit(serve(load(Path(sys.argv[1])), refuse if sys.argv[2:] else start))
+    path = Path(sys.argv[1])
+    command = (sys.executable, __file__)
+    sys.exit(serve(path, load(path), refuse if sys.argv[2:] else start, start_admin, command=command))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
+import os
 from pathlib import Path
 import random
 import shutil
 import subprocess
 import threading
-import time
 
 from prometheus_client.parser import text_string_to_metric_families
 import pytest
@@ -18,6 +18,7 @@ from tests.telemetry.rows import USAGE, row
 
 from sluicegate import _native
 from sluicegate.exchange import Provenance, Row, Tokens, Usage
+from sluicegate.telemetry.gathered import Gathered
 from sluicegate.telemetry.metrics import OTHER, Metrics
 from sluicegate.telemetry.series import CONNECTIONS, SERIES, Series
 
@@ -26,9 +27,17 @@ PROVENANCES: list[Provenance] = ["provider", "partial", "estimated", "none"]
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
+def exposition(metrics: Metrics) -> bytes:
+    """What is shown of one worker."""
+    metrics.refresh()
+    gathered = Gathered()
+    gathered.add(metrics.bank, os.getpid())
+    return gathered.exposition()
+
+
 def shown(metrics: Metrics) -> dict[Sample, float]:
     """Every sample by its name and labels, read by the reference parser."""
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    families = text_string_to_metric_families(exposition(metrics).decode())
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families
@@ -185,7 +194,7 @@ def test_promtool_finds_nothing_to_say(requests: int) -> None:
     for ended in rows:
         metrics.finished(ended)
 
-    assert promtool(metrics.exposition()) == "exit 0"
+    assert promtool(exposition(metrics)) == "exit 0"
 
 
 def test_100000_junk_models_do_not_grow_a_scrape() -> None:  # fault 43
@@ -211,9 +220,9 @@ def test_names_that_slip_through_stop_at_the_cap_and_are_counted_as_other() -> N
     for number in range(20_000):
         metrics.finished(row(model=f"junk-{number}", target=f"a/junk-{number}"))
         if number in {9_999, 19_999}:
-            sizes.append(metrics.exposition().count(b"\n"))
+            sizes.append(exposition(metrics).count(b"\n"))
 
-    lines = metrics.bank.render().decode().splitlines()
+    lines = _native.exposition([metrics.bank]).decode().splitlines()
     requests = [line for line in lines if line.startswith("sluicegate_requests_total{")]
     labels = ",".join(f'{label}="{OTHER}"' for label in ("model", "target", "status", "error_type"))
     assert sizes[0] == sizes[1]
@@ -228,7 +237,7 @@ def test_labels_from_the_configuration_may_hold_anything() -> None:
     metrics.finished(row(model=odd, target=f"a/{odd}"))
 
     assert counted(metrics, "sluicegate_requests_total", model=odd, target=f"a/{odd}", status="200", error_type="") == 1
-    assert promtool(metrics.exposition()) == "exit 0"
+    assert promtool(exposition(metrics)) == "exit 0"
 
 
 def test_a_provider_is_called_what_the_configuration_calls_it() -> None:
@@ -253,7 +262,7 @@ def test_gauges_follow_streams_and_connections() -> None:
     metrics.stream_closed()
     open_now: dict[tuple[str, ...], int] = {("a", "connecting"): 2, ("a", "active"): 1, ("b", "idle"): 1}
     metrics.watch(CONNECTIONS, lambda: open_now)
-    metrics.exposition()
+    exposition(metrics)
     open_now["a", "connecting"] = 0
 
     connections = {
@@ -300,30 +309,6 @@ def test_requests_on_many_threads_are_all_counted() -> None:
     assert counted(metrics, "sluicegate_request_duration_seconds_count") == 8_000
 
 
-def test_a_scrape_of_500_series_takes_less_than_5_ms(record_property: Callable[[str, object], None]) -> None:
-    buckets = tuple(0.01 * 2**power for power in range(14))
-    bank = _native.Bank(
-        [
-            ("requests_total", "counter", "Requests.", ("model", "target"), (), 500),
-            ("duration_seconds", "histogram", "Duration.", ("model", "target"), buckets, 500),
-        ]
-    )
-    for number in range(500):
-        bank.add(bank.slot("requests_total", f"model-{number}", "upstream/model"), number)
-        bank.observe_seconds(bank.slot("duration_seconds", f"model-{number}", "upstream/model"), number / 10)
-    text, spent = b"", []
-    for _ in range(50):
-        started = time.thread_time()
-        text = bank.render()
-        spent.append(time.thread_time() - started)
-
-    assert len(text.splitlines()) == 4 + 500 + 500 * 17
-    record_property("scrape_ms", round(min(spent) * 1000, 3))
-    print(f"500 counters and 500 histograms, {len(text)} bytes: {min(spent) * 1000:.2f} ms")  # noqa: T201
-    if _native.build_profile == "release":
-        assert min(spent) < 0.005
-
-
 def table(series: tuple[Series, ...]) -> str:
     """The README's table, as the code would write it."""
     lines = ["| series | kind | labels | what it says |", "|---|---|---|---|"]
@@ -345,36 +330,6 @@ def test_a_series_is_named_as_prometheus_asks(series: Series) -> None:
     assert bool(series.buckets) == (series.kind == "histogram")
     assert bool(series.cap) == bool(series.labels)
     assert series.help.endswith((".", ")"))
-
-
-@pytest.mark.parametrize(
-    "families, offence",
-    [
-        ([("a", "summary", "", (), (), 0)], "a: summary is not counter, gauge or histogram"),
-        ([("a", "histogram", "", (), (2.0, 1.0), 0)], "a needs ascending buckets"),
-        ([("a", "gauge", "", (), (), 0)] * 2, "a is declared twice"),
-    ],
-)
-def test_a_table_that_cannot_be_served_is_refused(
-    families: list[tuple[str, str, str, tuple[str, ...], tuple[float, ...], int]], offence: str
-) -> None:
-    with pytest.raises(ValueError, match=f"^{offence}$"):
-        _native.Bank(families)
-
-
-def test_a_bank_asked_for_what_it_has_not_says_so() -> None:
-    bank = _native.Bank([("a_total", "counter", "", ("x",), (), 2)])
-    slot = bank.slot("a_total", "1")
-
-    with pytest.raises(KeyError, match="b_total"):
-        bank.slot("b_total")
-    with pytest.raises(ValueError, match="a_total: expected 1 label values, got 2"):
-        bank.slot("a_total", "1", "2")
-    with pytest.raises(ValueError, match="one value for each slot"):
-        bank.record([slot], [])
-    with pytest.raises(KeyError):
-        bank.value(2**40)
-    assert bank.value(slot) == 0
 
 
 def test_usage_that_nobody_reported_is_no_zero() -> None:

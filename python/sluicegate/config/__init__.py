@@ -9,12 +9,13 @@ files, ``table`` prints the README's table.
 from sluicegate.config.accounts import Credits, Ledger, Price, PriceTier
 from sluicegate.config.allowances import UNLIMITED, Allowance
 from sluicegate.config.bounds import Limits, Timeouts
-from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, prepare_environment
+from sluicegate.config.facts import Facts, check_reload, check_upgrade, facts
+from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, notifications_wanted, prepare_environment
 from sluicegate.config.model import Key, Settings, Tls
 from sluicegate.config.read import Problem
 from sluicegate.config.retries import Retries
 from sluicegate.config.routes import PROFILES, Credential, Model, Mount, Target, Upstream
-from sluicegate.config.values import Address, BaseUrl, Secret
+from sluicegate.config.values import Address, BaseUrl, Secret, Written
 
 __all__ = [
     "PROFILES",
@@ -26,6 +27,7 @@ __all__ = [
     "ConfigError",
     "Credential",
     "Credits",
+    "Facts",
     "Key",
     "Ledger",
     "Limits",
@@ -41,6 +43,11 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Upstream",
+    "Written",
+    "check_reload",
+    "check_upgrade",
+    "facts",
     "load",
+    "notifications_wanted",
     "prepare_environment",
 ]

@@ -158,8 +158,6 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
 
 
 def _check_built(settings: Settings, problems: Problems) -> None:
-    if settings.workers != 1:
-        problems.add("workers", f"{settings.workers} processes are not built yet; write 1")
     if settings.on_disconnect != "cancel":
         problems.add("on_disconnect", f'{shown(settings.on_disconnect)} is not built yet; write "cancel"')
 

@@ -6,7 +6,8 @@ cannot be parsed name the line, and never show it: it may hold a key.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -26,7 +27,7 @@ from sluicegate.config.model import Settings, Tls
 from sluicegate.config.read import Problem, Problems, child, is_read, read_struct
 from sluicegate.config.readers import Wrong
 from sluicegate.config.routes import LOOPBACK_POOL_IDLE, Model, Upstream
-from sluicegate.config.values import StoreUrl, kind_of, shown
+from sluicegate.config.values import StoreUrl, Written, kind_of, shown
 
 _LARGEST_FILE: Final = 4 << 20
 _DEFAULT_POOL_IDLE: Final = 30.0
@@ -54,25 +55,35 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+def load(path: Path | None, environ: Mapping[str, str] | None = None, written: Written | None = None) -> Settings:
     """Read, expand and check a configuration whole.
 
     ``path`` ends in .yaml, .yml, .json or .toml; paths inside the file are relative to its folder. Without a path,
-    ``openai/*`` is served with the environment's ``OPENAI_API_KEY``. ``environ`` is the process's unless given.
+    ``openai/*`` is served with the environment's ``OPENAI_API_KEY``. ``environ`` is the process's unless given. With
+    ``written`` no file is read: these are their texts, as an earlier :attr:`Settings.written` kept them.
     Raises :class:`ConfigError`.
     """
     problems = Problems()
-    sources = Sources(os.environ if environ is None else environ, Files(path.parent if path else Path()).text)
-    tree, version = _parse(path, problems) if path else _zero(sources.environ, problems)
+    files = Files(path.parent if path else Path(), written)
+    sources = Sources(os.environ if environ is None else environ, files.text)
+    tree, version = _parse(path.name, files, problems) if path else _zero(sources.environ, problems)
     source = str(path or "the environment")
     if problems:
         raise ConfigError(source, tuple(problems))
     settings = read_struct(Settings, _expand(tree, sources, source, problems), "", problems)
-    settings = _resolve(settings, Files(path.parent if path else Path()), problems)
+    settings = _resolve(settings, files, problems)
     check(settings, problems)
     if problems:
         raise ConfigError(source, tuple(problems))
-    return msgspec.structs.replace(settings, version=version, warnings=tuple(warnings(settings)))
+    return msgspec.structs.replace(settings, version=version, warnings=tuple(warnings(settings)), written=files.written)
+
+
+def notifications_wanted(environ: Mapping[str, str] | None = None) -> tuple[str | None, float | None]:
+    """Tell where a service manager wants to be notified, and how many seconds apart it wants signs of life, if so."""
+    environ = os.environ if environ is None else environ
+    interval = environ.get("WATCHDOG_USEC", "")
+    wanted = interval.isdecimal() and environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return environ.get("NOTIFY_SOCKET") or None, int(interval) / 1e6 if wanted else None
 
 
 def prepare_environment() -> None:
@@ -84,18 +95,31 @@ def prepare_environment() -> None:
 
 
 class Files:
-    """The files that settings name, by paths relative to a folder."""
+    """The files that a configuration is read from: itself and those it names by paths relative to its folder.
 
-    def __init__(self, folder: Path) -> None:
+    Their texts are kept in :attr:`written` as they are read; with ``known`` they come from there instead.
+    """
+
+    def __init__(self, folder: Path, known: Written | None = None) -> None:
         self._folder = folder
+        self._known = known
+        self.written = Written()
 
-    def path(self, written: str) -> Path:
-        """Return where the file is."""
-        return self._folder / written
+    def path(self, name: str) -> Path:
+        """Return where a file is."""
+        return self._folder / name
 
-    def text(self, written: str) -> str:
+    def text(self, name: str) -> str:
         """Return a file's text. Raises Wrong: unreadable, above 4 MiB, or not UTF-8."""
-        return read_text(self.path(written))
+        path = str(self.path(name))
+        if path not in self.written.texts:
+            if self._known is None:
+                self.written.texts[path] = read_text(Path(path))
+            elif path in self._known.texts:
+                self.written.texts[path] = self._known.texts[path]
+            else:
+                raise Wrong(f"the file {shown(path)} was not read when the configuration was")
+        return self.written.texts[path]
 
 
 def read_text(path: Path) -> str:
@@ -127,9 +151,10 @@ def _zero(environ: Mapping[str, str], problems: Problems) -> tuple[Mapping[str, 
     return dict(_ZERO), "default"
 
 
-def _parse(path: Path, problems: Problems) -> tuple[object, str]:
+def _parse(name: str, files: Files, problems: Problems) -> tuple[object, str]:
+    path = files.path(name)
     try:
-        text = read_text(path)
+        text = files.text(name)
         tree: object = _parse_text(text, path.suffix)
     except Wrong as wrong:
         problems.add(str(path), str(wrong))
@@ -204,7 +229,7 @@ def _all_prices(settings: Settings, files: Files, problems: Problems) -> tuple[P
         return settings.prices
     path = files.path(settings.price_file)
     inside = Problems()
-    tree, _ = _parse(path, inside)
+    tree, _ = _parse(settings.price_file, files, inside)
     listed = read_struct(PriceFile, tree, "", inside)
     for problem in inside:
         problems.add("price_file", f"{path.name}: {problem}" if problem.path != str(path) else problem.message)
@@ -245,10 +270,11 @@ def _authorities(written: str, path: str, files: Files, problems: Problems) -> b
 
 
 def _resolve_tls(tls: Tls, files: Files, problems: Problems) -> Tls:
+    texts = {}
     for name in ("cert", "key"):
-        if is_read(written := getattr(tls, name)):
+        if is_read(named := getattr(tls, name)):
             try:
-                files.text(written)
+                texts[name] = files.text(named)
             except Wrong as wrong:
                 problems.add(f"tls.{name}", str(wrong))
     if problems.below("tls"):
@@ -257,9 +283,21 @@ def _resolve_tls(tls: Tls, files: Files, problems: Problems) -> Tls:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # With an empty password a protected key fails here; without one OpenSSL would ask on the terminal.
-        context.load_cert_chain(files.path(tls.cert), files.path(tls.key), password="")
+        with _as_file(texts["cert"]) as cert, _as_file(texts["key"]) as key:
+            # With an empty password a protected key fails here; without one OpenSSL would ask on the terminal.
+            context.load_cert_chain(cert, key, password="")
     except (ssl.SSLError, OSError) as error:
         reason = getattr(error, "reason", None) or "not PEM, or protected by a password"
         problems.add("tls", f"the certificate and key cannot be used together: {reason}")
     return msgspec.structs.replace(tls, context=context)
+
+
+@contextlib.contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """Give a path at which a text can be read, in memory: OpenSSL reads certificates and keys from files alone."""
+    descriptor = os.memfd_create("pem")
+    try:
+        os.write(descriptor, text.encode())
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -33,7 +33,7 @@ from sluicegate.config.readers import (
 from sluicegate.config.retries import Retries
 from sluicegate.config.routes import Model, Mount, Upstream
 from sluicegate.config.setting import Setting
-from sluicegate.config.values import Address, Secret, StoreUrl
+from sluicegate.config.values import Address, Secret, StoreUrl, Written
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     tls: Annotated[Tls | None, Setting("TLS towards clients; without it plain HTTP")] = None
     workers: Annotated[
-        int, Setting("processes; more than 1 is not built yet: refused", whole(1, 1024), "processes")
+        int,
+        Setting(
+            "processes that serve; with more than 1 a supervisor starts them, replaces those that die and has `admin`",
+            whole(1, 1024),
+            "processes",
+        ),
     ] = 1
     store: Annotated[
         StoreUrl,
@@ -175,3 +180,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Twelve hexadecimal digits of the SHA-256 of the file as written: which configuration a row was made under."""
     warnings: tuple[str, ...] = ()
     """What may be meant, and is worth a second look."""
+    written: Written = Written()
+    """The files it was read from: who loads these again gets the same settings, whatever has become of the files."""

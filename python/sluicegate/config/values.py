@@ -5,6 +5,7 @@ Rules: secrets are never shown, and a value that came from ``${...}`` is shown a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hmac import compare_digest
 import ipaddress
 import json
@@ -15,6 +16,18 @@ import msgspec
 
 _LONGEST_SHOWN: Final = 80
 DEFAULT_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
+
+
+class Written:
+    """The texts of the files that a configuration was read from, by path. They hold secrets: ``repr`` is a count."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self, texts: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.texts = dict(texts)
+
+    def __repr__(self) -> str:
+        return f"Written({len(self.texts)} files)"
 
 
 class Secret:

@@ -12,8 +12,9 @@ from sluicegate.store.interface import StoreError
 from sluicegate.store.open import make_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sluicegate.config import Settings
-    from sluicegate.ledger.prices import Prices
     from sluicegate.telemetry.accounts import LedgerMetrics
 
 #: Seconds that the writer gets at the end; what it has not carried then, the next one will.
@@ -33,8 +34,12 @@ class Accounts:
         self._writer.stop(_LAST_WORDS)
 
 
-def open_accounts(settings: Settings, prices: Prices, metrics: LedgerMetrics) -> Accounts | None:
+def open_accounts(
+    settings: Settings, prices: Callable[[], Mapping[str, str]], metrics: LedgerMetrics
+) -> Accounts | None:
     """Start the ledger that is configured; None where there is none. Raises ConfigError.
+
+    ``prices`` tells, from any thread, every price that a row may name, by its version.
 
     A store in a file must open now. One on a server may be away: rows wait for it.
     """
@@ -53,6 +58,6 @@ def open_accounts(settings: Settings, prices: Prices, metrics: LedgerMetrics) ->
         problem = Problem("ledger.folder", f"{folder} cannot be written: {error.strerror}")
         raise ConfigError("the ledger", (problem,)) from None
     metrics.watch(lambda: ledger.spool.used, lambda: ledger.spool.late)
-    writer = Writer(folder, store, retention=settings.ledger.retention, prices=lambda: prices.kept, written=metrics)
+    writer = Writer(folder, store, retention=settings.ledger.retention, prices=prices, written=metrics)
     writer.start()
     return Accounts(ledger, writer)

@@ -120,6 +120,10 @@ class Limiter:
             shares += self._of("model", route.name, route.model.limits)
         return shares
 
+    def follow(self, settings: Settings) -> None:
+        """Take over another configuration; what is drawn from the limits that both have stays drawn."""
+        self._settings = settings
+
     async def admit(self, shares: Sequence[Share], route: Route, ask: Asked, size: int) -> Reservation:
         """Reserve what a request needs, by what it asks and its body's size in bytes.
 

@@ -1,42 +1,51 @@
-"""One worker: sockets, the loop, readiness, signals, drain, exit code.
+"""One worker: a running application, what it may be asked, and how it ends.
 
-Rules: it knows what a running application can do (:class:`RunningApp`), not how; :mod:`sluicegate.web.app` is the one
-there is. Standard output gets one line, when every socket accepts; everything else goes to standard error.
+Rules: it knows what an application can do (:class:`RunningApp`), not how; :mod:`sluicegate.web.app` is the one there
+is. A worker is the same in the process that was started (``workers: 1``) and in one of its own
+(:mod:`sluicegate.server.child`).
 
-The end, after SIGTERM or SIGINT: readiness says 503 while new requests are still served, for ``timeouts.drain_delay``;
-then nothing new is accepted; what runs may end within ``timeouts.drain``; then streams end with the error event
-``gateway_draining``. A second signal ends at once, a third kills.
+The end: new requests are still served for ``timeouts.drain_delay``; then nothing new is accepted; what runs may end
+within ``timeouts.drain``; then streams end with the error event ``gateway_draining``. Where other workers accept on the
+same sockets, connections that are kept are served once more instead, within the same time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 import contextlib
 import gc
-import logging
-import signal
+import os
+from pathlib import Path
 import socket
-import sys
-from typing import Protocol
+from typing import Protocol, Self
 
-import uvloop
+from sluicegate.config import ConfigError, Facts, Settings, Written, check_reload, facts, load
+from sluicegate.telemetry.gathered import Gathered
+from sluicegate.telemetry.metrics import Metrics
 
-from sluicegate.config import Address, ConfigError, Settings
-from sluicegate.server.sockets import BindError, bind, raise_descriptor_limit
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds that closing may take when a second signal wants the end at once.
-_AT_ONCE = 1.0
-
-_log = logging.getLogger(__name__)
+#: Seconds that closing may take when the end is wanted at once.
+AT_ONCE = 1.0
 
 
 class RunningApp(Protocol):
     """An application that accepts; it ends in this order: begin_drain, stop_accepting, drained, close."""
 
+    @property
+    def reports(self) -> Mapping[str, Callable[[], bytes]]:
+        """What an operator may ask for, by name: JSON arrays; to be called in a thread."""
+
+    async def reload(self, settings: Settings) -> None:
+        """Serve new requests under these settings. Raises ConfigError; nothing has changed then."""
+
+    def refresh(self) -> None:
+        """Bring every gauge up to date."""
+
     def begin_drain(self) -> None:
-        """From now on readiness says 503; new requests are still served."""
+        """From now on each answer ends its connection; new requests are still served."""
+
+    async def hand_over(self, timeout: float) -> None:  # noqa: ASYNC109 a wait that ends, not one that fails
+        """Leave accepting to others, and answer once more on kept connections until all are closed, or the time-out."""
 
     async def stop_accepting(self) -> None:
         """Close the clients' listeners; a new request on a kept connection gets 503 and the connection's end."""
@@ -48,102 +57,108 @@ class RunningApp(Protocol):
         """
 
     async def close(self) -> None:
-        """Close every connection and listener, the admin address's last."""
+        """Close every connection and listener."""
 
 
-#: Starts an application on sockets that are bound (clients', the admin address's); returns when all accept.
+#: Starts an application on sockets that are bound; returns when it accepts.
 #: Raises ConfigError if this machine or its libraries cannot serve what the settings ask.
-Start = Callable[[Settings, Sequence[socket.socket], Sequence[socket.socket]], Awaitable[RunningApp]]
+StartApp = Callable[[Settings, Sequence[socket.socket], Metrics], Awaitable[RunningApp]]
 
 
-def serve(settings: Settings, start: Start) -> int:
-    """Serve until a signal, and return the exit code: 0 after draining, 1 if it could not start, 128 + n if forced.
+class Worker:
+    """A running application in this process."""
 
-    ``prepare_environment`` of :mod:`sluicegate.config` must have been called before.
-    """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    raise_descriptor_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_live(settings, start))
-        except (BindError, ConfigError) as error:
-            print(error, file=sys.stderr)  # noqa: T201 the operator's terminal
-            return 1
+    def __init__(self, path: Path | None, settings: Settings, app: RunningApp, metrics: Metrics) -> None:
+        self._path = path
+        self._settings = settings
+        self._app = app
+        self._ending: asyncio.Task[None] | None = None
+        self._handing_over: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self.metrics = metrics
+        self.pid = os.getpid()
 
-
-async def _live(settings: Settings, start: Start) -> int:
-    signals = _Signals()
-    with signals.caught(), contextlib.ExitStack() as opened:
-        listen = _bind("listen", settings.listen, opened)
-        admin = _bind("admin", settings.admin, opened)
-        app = await start(settings, listen, admin)
+    @classmethod
+    async def start(
+        cls, start: StartApp, path: Path | None, settings: Settings, listen: Sequence[socket.socket], metrics: Metrics
+    ) -> Self:
+        """Start serving what ``path`` said; returns when it accepts. Raises ConfigError."""
+        worker = cls(path, settings, await start(settings, listen, metrics), metrics)
         gc.collect()
         gc.freeze()
-        _say_ready(settings, listen[0], admin[0])
-        await signals.first.wait()
-        ending = asyncio.ensure_future(_end(app, settings))
-        forced = asyncio.ensure_future(signals.second.wait())
-        await asyncio.wait((ending, forced), return_when=asyncio.FIRST_COMPLETED)
-        if ending.done():
-            forced.cancel()
-            ending.result()
-            return 0
-        ending.cancel()
+        return worker
+
+    def join(self, gathered: Gathered) -> None:
+        """Show what it counts from now on, in this process."""
+        gathered.add(self.metrics.bank, self.pid)
+
+    def leave(self, gathered: Gathered) -> None:
+        """Keep what it has counted; it has ended."""
+        gathered.end(self.metrics.bank, self.pid)
+
+    @property
+    def facts(self) -> Facts:
+        """Its configuration's facts."""
+        return facts(self._settings)
+
+    @property
+    def written(self) -> Written:
+        """The texts its configuration was read from."""
+        return self._settings.written
+
+    async def reload(self, written: Written | None) -> None:
+        """Take over what the configuration's files say, or these texts of theirs. Raises ConfigError."""
+        settings = await asyncio.to_thread(load, self._path, None, written)
+        if problems := check_reload(self._settings, settings):
+            raise ConfigError(str(self._path), problems)
+        await self._app.reload(settings)
+        self._settings = settings
+
+    async def report(self, name: str) -> bytes:
+        """Give the application's report of this name, a JSON array; empty if it knows none."""
+        report = self._app.reports.get(name)
+        return await asyncio.to_thread(report) if report is not None else b"[]"
+
+    async def refresh(self) -> None:
+        """Bring every gauge up to date."""
+        self._app.refresh()
+
+    def drain(self, *, hand_over: bool = False, orphaned: bool = False) -> None:
+        """Begin to end. Told again, it does not begin anew, but a hand-over becomes an end.
+
+        ``orphaned``: nobody supervises it any more, so the listener is closed without delay.
+        """
+        if self._ending is None:
+            delay = 0.0 if orphaned else self._settings.timeouts.drain_delay
+            self._ending = asyncio.get_running_loop().create_task(self._end(delay, hand_over=hand_over), name="drain")
+            self._ending.add_done_callback(lambda ending: None if ending.cancelled() else self._ended.set())
+        elif not hand_over and self._handing_over is not None:
+            self._handing_over.cancel()
+
+    async def end(self) -> None:
+        """End at once; what runs is cut."""
+        if self._ending is not None:
+            self._ending.cancel()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(app.close(), _AT_ONCE)
-        return 128 + signals.number
+            await asyncio.wait_for(self._app.close(), AT_ONCE)
+        self._ended.set()
 
+    async def ended(self) -> int:
+        """Wait until it has ended; gives an exit code."""
+        await self._ended.wait()
+        return 0
 
-async def _end(app: RunningApp, settings: Settings) -> None:
-    app.begin_drain()
-    await asyncio.sleep(settings.timeouts.drain_delay)
-    await app.stop_accepting()
-    await app.drained(settings.timeouts.drain)
-    await app.close()
-
-
-class _Signals:
-    """The signals that end a worker, as events; SIGHUP is answered and changes nothing."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-        self.number = 0
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catch them until the block's end."""
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._note, number)
-        loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: reload is not built yet; nothing has changed")
-        try:
-            yield
-        finally:
-            for number in (*_SIGNALS, signal.SIGHUP):
-                loop.remove_signal_handler(number)
-
-    def _note(self, number: int) -> None:
-        if not self.first.is_set():
-            self.first.set()
-            return
-        self.number = number
-        self.second.set()
-        for each in _SIGNALS:
-            asyncio.get_running_loop().remove_signal_handler(each)
-
-
-def _bind(setting: str, address: Address, opened: contextlib.ExitStack) -> list[socket.socket]:
-    sockets = bind(setting, address)
-    for one in sockets:
-        opened.callback(one.close)
-    return sockets
-
-
-def _say_ready(settings: Settings, listen: socket.socket, admin: socket.socket) -> None:
-    scheme = "https" if settings.tls else "http"
-    public = Address(settings.listen.host, listen.getsockname()[1])
-    private = Address(settings.admin.host, admin.getsockname()[1])
-    # Who started us may have closed the pipe already; that is no reason not to serve.
-    with contextlib.suppress(OSError):
-        print(f"ready listen={scheme}://{public} admin=http://{private}", flush=True)  # noqa: T201 the one line
+    async def _end(self, delay: float, *, hand_over: bool) -> None:
+        times = self._settings.timeouts
+        if hand_over:
+            self._handing_over = asyncio.ensure_future(self._app.hand_over(times.drain))
+            await asyncio.wait((self._handing_over,))
+            handed_over = not self._handing_over.cancelled()
+            await self._app.stop_accepting()
+            await self._app.drained(0 if handed_over else times.drain)
+        else:
+            self._app.begin_drain()
+            await asyncio.sleep(delay)
+            await self._app.stop_accepting()
+            await self._app.drained(times.drain)
+        await self._app.close()

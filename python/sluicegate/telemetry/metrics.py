@@ -5,9 +5,8 @@ A request costs a few look-ups and one call into Rust; event gaps are counted by
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from sluicegate import _native
 from sluicegate.exchange import NO_USAGE
@@ -48,8 +47,12 @@ if TYPE_CHECKING:
     from sluicegate.exchange import Attempt, Row, Usage
     from sluicegate.telemetry.series import Series
 
-#: The content type of :meth:`Metrics.exposition`.
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+    Values = Callable[[], Mapping[tuple[str, ...], int]]
+
+#: Every series as the native bank wants it.
+TABLE = tuple(series.row for series in SERIES)
+#: Bytes that a worker counts in; only what is touched takes memory.
+MEMORY = _native.Bank.memory_needed(TABLE)
 #: What stands for every name that is not configured.
 OTHER = "_other"
 
@@ -102,14 +105,18 @@ class _Slots:
 
 
 class Metrics:
-    """The gateway's metrics, one per process. Every method is safe from any thread and takes microseconds."""
+    """What one worker counts. Every method is safe from any thread and takes microseconds.
 
-    def __init__(self) -> None:
-        rows = [(row.name, row.kind, row.help, row.labels, row.buckets, row.cap) for row in SERIES]
-        self._bank = bank = _native.Bank(rows, dropped=SETS_DROPPED.name)
+    ``memory`` is what it counts in, zeros of :data:`MEMORY` bytes; shared with another process, that one shows the
+    figures, also after this one's death. Without it they are seen in this process alone.
+    """
+
+    def __init__(self, memory: mmap | None = None) -> None:
+        self._bank = bank = _native.Bank(TABLE, memory or mmap(-1, MEMORY), dropped=SETS_DROPPED.name)
         self._providers: Mapping[str, str] = {}
         self._known: dict[_Key, _Slots] = {}
-        self._watched: dict[str, Callable[[], Mapping[tuple[str, ...], int]]] = {}
+        self._watched: list[tuple[Series, Values]] = []
+        self._shown: set[int] = set()
         self._streams = bank.slot(STREAMS_ACTIVE.name)
         self._first_content = bank.slot(FIRST_CONTENT.name)
         self._heartbeats = bank.slot(HEARTBEATS.name)
@@ -123,9 +130,6 @@ class Metrics:
         for phase in ("before_head", "before_commit", "streaming"):
             bank.slot(DISCONNECTS.name, phase)
         bank.set(bank.slot(BUILD_INFO.name, _native.version, _native.build_profile), 1)
-        self._process = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self._process)
 
     @property
     def bank(self) -> _native.Bank:
@@ -150,9 +154,14 @@ class Metrics:
         """It is no longer."""
         self._bank.add(self._streams, -1)
 
-    def watch(self, gauge: Series, values: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
-        """Ask ``values`` for what a gauge shows, by its labels, at each exposition; it replaces an earlier one."""
-        self._watched[gauge.name] = values
+    def watch(self, gauge: Series, values: Values) -> Callable[[], None]:
+        """Ask ``values`` for what a gauge shows, by its labels, whenever it is looked at. Gives what ends that.
+
+        Several may be asked for one gauge: it shows their sum (the largest, if they say it ``alike``).
+        """
+        watched = (gauge, values)
+        self._watched.append(watched)
+        return lambda: self._watched.remove(watched)
 
     def refused(self, status: int, code: str) -> None:
         """A request was refused before it had a row."""
@@ -244,15 +253,17 @@ class Metrics:
             if not attempt.decisive and attempt.usage is not NO_USAGE:
                 self._abandoned(row.model, attempt)
 
-    def exposition(self) -> bytes:
-        """Everything for ``GET /metrics``: the bank, then what the process says of itself.
-
-        The bank is rendered without the interpreter lock: called in a thread, it does not hold up the loop.
-        """
-        for name, values in self._watched.items():
-            for labels, value in values().items():
-                self._bank.set(self._bank.slot(name, *labels), value)
-        return self._bank.render() + generate_latest(self._process)
+    def refresh(self) -> None:
+        """Set every gauge that is watched. To be called from the loop's thread, before the bank is looked at."""
+        values: dict[int, int] = dict.fromkeys(self._shown, 0)
+        for gauge, ask in self._watched:
+            for labels, value in ask().items():
+                slot = self._bank.slot(gauge.name, *labels)
+                before = values.get(slot, 0)
+                values[slot] = max(before, value) if gauge.alike else before + value
+        for slot, value in values.items():
+            self._bank.set(slot, value)
+        self._shown.update(values)
 
     def _abandoned(self, model: str, attempt: Attempt) -> None:
         """What an attempt reported that did not become the answer: the provider has counted it, and so do we."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
+#: Name, kind, help, labels, buckets, cap.
+Row = tuple[str, str, str, tuple[str, ...], tuple[float, ...], int]
 
 # OpenTelemetry's buckets, and on: its own end at 81.92 s and 10 s, streams do not.
 _DURATION = (0.005, *(0.01 * 2**power for power in range(16)), 600.0)
@@ -32,7 +34,11 @@ _ASKED = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of the table. Buckets are in the unit the name says; ``cap`` is how many label sets there may be."""
+    """One row of the table. Buckets are in the unit the name says; ``cap`` is how many label sets there may be.
+
+    Several workers' values are summed. A gauge that they all say ``alike`` (a version, a limit) is not: of those the
+    largest is shown.
+    """
 
     name: str
     kind: Kind
@@ -40,6 +46,12 @@ class Series:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     cap: int = 0
+    alike: bool = False
+
+    @property
+    def row(self) -> Row:
+        """The series as the native bank's table has it."""
+        return (self.name, "level" if self.alike else self.kind, self.help, self.labels, self.buckets, self.cap)
 
 
 REQUESTS = Series(
@@ -186,7 +198,11 @@ BUILD_INFO = Series(
     "Always 1; version and profile (release or debug) of what runs.",
     ("version", "profile"),
     cap=1,
+    alike=True,
 )
+WORKERS = Series("sluicegate_workers", "gauge", "Workers that serve; those that drain are not among them.")
+WORKER_DEATHS = Series("sluicegate_worker_deaths_total", "counter", "Workers that ended without having been told to.")
+
 LOG_DROPPED = Series(
     "sluicegate_access_log_dropped_total",
     "counter",
@@ -286,4 +302,6 @@ SERIES = (
     LOG_DROPPED,
     SETS_DROPPED,
     BUILD_INFO,
+    WORKERS,
+    WORKER_DEATHS,
 )

@@ -1,4 +1,6 @@
-"""The admin address: health, metrics and the last rows, on a listener of its own, never on the clients'.
+"""The admin address: health, metrics, the last rows and the reload, on a listener of its own, never on the clients'.
+
+It may stand in another process than those that serve: what it shows and does is behind :class:`Operations`.
 
 With an ``admin_token`` everything but health wants it as a bearer token. Without one only loopback is bound, and a
 request must name a loopback host and come from no web page: a page that points a name of its own at 127.0.0.1 would
@@ -11,9 +13,13 @@ import asyncio
 import hmac
 import ipaddress
 import logging
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+import orjson
+
+from sluicegate.config import ConfigError
 from sluicegate.dialects.speech import error_body
 from sluicegate.errors import (
     BadRequest,
@@ -26,18 +32,21 @@ from sluicegate.errors import (
     RequestFailed,
     where,
 )
-from sluicegate.telemetry.metrics import CONTENT_TYPE
+from sluicegate.telemetry.gathered import CONTENT_TYPE
 from sluicegate.web import head
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.whole import Whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
+    from sluicegate.config import Facts
     from sluicegate.web.request import Parsed
 
 log = logging.getLogger("sluicegate.web")
 
+#: The code of a reload's refusal.
+_INVALID = "invalid_configuration"
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
 #: The names that the health probes of other gateways and of Kubernetes recipes ask for.
@@ -45,25 +54,32 @@ _LIVE = frozenset({"/livez", "/health", "/health/live", "/health/liveness", "/he
 _READY = frozenset({"/readyz", "/health/ready", "/health/readiness"})
 
 
+#: What ``GET /admin/NAME`` lists: a report of every worker, together.
+_REPORTS: Mapping[str, str] = MappingProxyType({"/admin/requests": "requests"})
+
+
+class Operations(Protocol):
+    """What an operator may see and do, of all workers together."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome."""
+
+    async def exposition(self) -> bytes:
+        """Every series as Prometheus text."""
+
+    async def report(self, name: str) -> bytes:
+        """The report of this name as a JSON array."""
+
+    async def reload(self) -> Facts:
+        """Take over what the configuration file says now. Raises ConfigError: it cannot be used, nothing changed."""
+
+
 class Admin:
-    """Answers the admin address's requests; the handler of its :class:`~sluicegate.web.protocol.Edge`.
+    """Answers the admin address's requests; the handler of its :class:`~sluicegate.web.protocol.Edge`."""
 
-    ``exposition`` renders all series as Prometheus text and ``rows`` the last rows as a JSON array, both in a thread;
-    ``ready`` tells whether new requests are welcome.
-    """
-
-    def __init__(
-        self,
-        *,
-        exposition: Callable[[], bytes],
-        rows: Callable[[], bytes],
-        ready: Callable[[], bool],
-        token: str | None,
-        head_size: int,
-    ) -> None:
-        self._exposition = exposition
-        self._ready = ready
-        self._rows = rows
+    def __init__(self, operations: Operations, *, token: str | None, head_size: int) -> None:
+        self._operations = operations
         self._token = token
         self._head_size = head_size
 
@@ -93,19 +109,34 @@ class Admin:
             return Whole("", 200, _TEXT, b"ok\n")
         if path in _READY:
             self._only_get(request)
-            if not self._ready():
+            if not self._operations.ready:
                 raise Draining("gateway_draining", "The gateway is shutting down.")
             return Whole("", 200, _TEXT, b"ok\n")
         self._admit(request)
         if path == "/metrics":
             self._only_get(request)
-            text = await asyncio.to_thread(self._exposition)
-            return Whole("", 200, (("Content-Type", CONTENT_TYPE),), text)
-        if path == "/admin/requests":
+            return Whole("", 200, (("Content-Type", CONTENT_TYPE),), await self._operations.exposition())
+        if path in _REPORTS:
             self._only_get(request)
-            rows = await asyncio.to_thread(self._rows)
+            rows = await self._operations.report(_REPORTS[path])
             return Whole("", 200, (), b'{"object":"list","data":' + rows + b"}")
+        if path == "/admin/reload":
+            return await self._reload(request)
         raise NotFound("unknown_path", "There is nothing at this path.")
+
+    async def _reload(self, request: Parsed) -> Whole:
+        if request.method != "POST":
+            raise MethodNotAllowed("method_not_allowed", "Please use POST here.", headers={"Allow": "POST"})
+        close = not request.content.is_eof()
+        try:
+            facts = await self._operations.reload()
+        except ConfigError as error:
+            message = f"{error.source} cannot be used; the running configuration is unchanged."
+            problems = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+            failure = {"message": message, "type": "invalid_request_error", "param": None, "code": _INVALID}
+            return Whole("", 400, (), orjson.dumps({"error": failure | {"problems": problems}}), close=close)
+        answer = {"object": "configuration", "version": facts.version, "warnings": facts.warnings}
+        return Whole("", 200, (), orjson.dumps(answer), close=close)
 
     def _only_get(self, request: Parsed) -> None:
         if request.method not in ("GET", "HEAD"):

@@ -30,6 +30,10 @@ class Bodies:
         #: Bytes in memory.
         self.held = 0
 
+    def allow(self, limit: int) -> None:
+        """Change how many bytes they may have together."""
+        self._limit = limit
+
     def take(self, size: int) -> None:
         """Count bytes that have come. Raises Overloaded where they are too many, and counts them all the same."""
         self.held += size

@@ -45,8 +45,8 @@ class Gateway(Protocol):
     def begin_drain(self) -> None:
         """Refuse new exchanges from now on."""
 
-    async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
-        """Wait until no exchange runs; False if some still do after ``timeout`` seconds."""
+    async def drained(self, timeout: float | None) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
+        """Wait until no exchange runs; False if some still do after ``timeout`` seconds, if that is not None."""
 
     def end_streams(self) -> None:
         """Make running streams end with ``gateway_draining``."""

@@ -34,17 +34,11 @@ from sluicegate.web.request import Parsed, Plain
 from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from sluicegate._native import Heads
     from sluicegate.web.opened import Opened
-
-    Answer = Callable[[Parsed], Awaitable[Whole | Opened]]
-    AnswerPlain = Callable[[Plain], Awaitable[Whole | Opened]]
-    Refuse = Callable[[Parsed | None, RequestFailed], Whole]
+    from sluicegate.web.terms import Terms
 
 log = logging.getLogger("sluicegate.web")
 
@@ -76,65 +70,51 @@ async def _unused(request: BaseRequest) -> StreamResponse:
 
 
 class Edge(web.Server):
-    """Makes a :class:`Connection` of every accepted socket: the protocol factory for ``loop.create_server``.
+    """Makes a :class:`Connection` of every accepted socket, on ``terms``: the factory for ``loop.create_server``."""
 
-    ``answer`` serves one request and raises nothing but CancelledError; ``refuse`` writes an error for a request that
-    never became one; ``dropped`` is told the code of why a connection ends without an answer. ``head_time`` in seconds,
-    ``head_size`` in bytes, ``connections`` at most at a time. ``plain`` reads plain requests, and serves one; without
-    it aiohttp's parser reads all.
-    """
-
-    def __init__(
-        self,
-        answer: Answer,
-        refuse: Refuse,
-        dropped: Callable[[str], None],
-        *,
-        head_time: float,
-        head_size: int,
-        connections: int,
-        plain: tuple[Heads, AnswerPlain] | None = None,
-    ) -> None:
+    def __init__(self, terms: Terms) -> None:
         check_parser()
         loop = asyncio.get_running_loop()
         super().__init__(_unused, handler_cancellation=True, loop=loop)
         self.loop = loop
-        self.answer = answer
-        self.refuse = refuse
-        self.dropped = dropped
-        self.head_size = head_size
-        self.plain = plain
-        self._head_time = head_time
-        self._limit = connections
+        self.terms = terms
         #: Connections there are.
         self.open = 0
+        self._left = asyncio.Event()
         # Connections whose head is not whole, by the time at which it is late; the oldest first.
         self._heads: dict[Connection, float] = {}
         self._sweep = loop.call_later(self._interval, self._drop_late_heads)
 
     @property
     def _interval(self) -> float:
-        return min(1.0, self._head_time / 4)
+        return min(1.0, self.terms.head_time / 4)
 
     @override
     def __call__(self) -> RequestHandler:
         return Connection(self)
 
+    async def emptied(self) -> None:
+        """Wait until no connection is open."""
+        while self.open:
+            self._left.clear()
+            await self._left.wait()
+
     def enter(self, connection: Connection) -> bool:
         """Count a new connection. False: it is above the limit; ``connection.surplus`` says that it may still ask."""
         self.open += 1
-        connection.surplus = self.open > self._limit
-        return self.open <= self._limit + SPARE
+        connection.surplus = self.open > self.terms.connections
+        return self.open <= self.terms.connections + SPARE
 
     def leave(self, connection: Connection) -> None:
         """Count a connection that ended."""
         self.open -= 1
+        self._left.set()
         self._heads.pop(connection, None)
 
     def head_begins(self, connection: Connection) -> None:
         """Note that a head has begun to arrive, unless that is known."""
         if connection not in self._heads:
-            self._heads[connection] = self.loop.time() + self._head_time
+            self._heads[connection] = self.loop.time() + self.terms.head_time
 
     def head_ends(self, connection: Connection) -> None:
         """Note that a connection's head is whole."""
@@ -162,7 +142,7 @@ class Edge(web.Server):
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_body_bytes", "_edge", "_head_bytes", "_next", "_plain", "large", "surplus")
+    __slots__ = ("_body_bytes", "_edge", "_head_bytes", "_next", "large", "surplus")
 
     def __init__(self, edge: Edge) -> None:
         super().__init__(
@@ -173,12 +153,11 @@ class Connection(RequestHandler):
             keepalive_timeout=IDLE,
             lingering_time=LINGER,
             auto_decompress=False,
-            max_line_size=edge.head_size,
-            max_field_size=edge.head_size,
+            max_line_size=edge.terms.head_size,
+            max_field_size=edge.terms.head_size,
             max_headers=_MAX_HEADERS,
         )
         self._edge = edge
-        self._plain = edge.plain
         # The plain request that waits for its answer, or has it prepared.
         self._next: Plain | None = None
         self._head_bytes = 0
@@ -192,7 +171,7 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._edge.enter(self):
             super().connection_made(transport)
-            self._edge.dropped("gateway_overloaded")
+            self._edge.terms.dropped("gateway_overloaded")
             self.force_close()
             return
         super().connection_made(transport)
@@ -211,8 +190,9 @@ class Connection(RequestHandler):
     @override
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
-        if self._plain is not None and waiter is not None and not self._head_bytes and not waiter.done():
-            head = self._plain[0].read(data)
+        plain = self._edge.terms.plain
+        if plain is not None and waiter is not None and not self._head_bytes and not waiter.done():
+            head = plain[0].read(data)
             if head is not None:
                 self._edge.head_ends(self)
                 self._request_count += 1
@@ -220,7 +200,7 @@ class Connection(RequestHandler):
                 waiter.set_result(None)
                 return
         super().data_received(data)
-        self.large = self.large or len(data) > self._edge.head_size
+        self.large = self.large or len(data) > self._edge.terms.head_size
         if self._messages:
             self._head_bytes = self._body_bytes = 0
             self._edge.head_ends(self)
@@ -232,8 +212,8 @@ class Connection(RequestHandler):
                 self._break_body()
         elif self._waiting_for_head():
             self._head_bytes += len(data)
-            if self._head_bytes > self._edge.head_size:
-                self._refuse_head(too_large(self._edge.head_size))
+            if self._head_bytes > self._edge.terms.head_size:
+                self._refuse_head(too_large(self._edge.terms.head_size))
             elif data:
                 self._edge.head_begins(self)
 
@@ -243,7 +223,7 @@ class Connection(RequestHandler):
             message = "The request's head did not arrive in time."
             self._refuse_head(BodyTooSlow("request_timeout", message, close=True))
         else:
-            self._edge.dropped("request_timeout")
+            self._edge.terms.dropped("request_timeout")
             self.force_close()
 
     @override
@@ -303,12 +283,12 @@ class Connection(RequestHandler):
             if broken is None:
                 self._current_request = request  # type: ignore[assignment]  # for aiohttp to cancel, nothing else
                 try:
-                    response = await self._edge.answer(request)
+                    response = await self._edge.terms.answer(request)
                 finally:
                     self._current_request = None
             else:
                 request.version = HttpVersion11  # or what cannot be read is answered as 1.0
-                response = self._edge.refuse(None, self._unreadable(broken))
+                response = self._edge.terms.refuse(None, self._unreadable(broken))
             if self._upgraded and not self._messages:
                 self._decline_upgrade()
             await self._finish(request, response)
@@ -321,11 +301,12 @@ class Connection(RequestHandler):
     async def _serve_plain(self) -> bool:
         """Answer the plain request that waits. False: the connection must not be used again."""
         request, self._next = self._next, None
-        if request is None or self._plain is None:
+        plain = self._edge.terms.plain
+        if request is None or plain is None:
             raise RuntimeError("no plain request waits")
         self._request_in_progress = True
         try:
-            await self._finish(request, await self._plain[1](request))
+            await self._finish(request, await plain[1](request))
         finally:
             self._request_ends()
         return self._keepalive
@@ -384,12 +365,12 @@ class Connection(RequestHandler):
 
     def _refuse_head(self, error: RequestFailed) -> None:
         """Answer a head that never became a request. Nothing else writes: the handler waits for that head."""
-        head, body = self._edge.refuse(None, error).render("1.1", keep_alive=False)
+        head, body = self._edge.terms.refuse(None, error).render("1.1", keep_alive=False)
         if self.transport is not None:
             self.transport.write(head + body)
         self.force_close()
 
     def _unreadable(self, exc: BaseException) -> RequestFailed:
         if isinstance(exc, LineTooLong) or (isinstance(exc, HttpProcessingError) and exc.message == _TOO_MANY):
-            return too_large(self._edge.head_size)
+            return too_large(self._edge.terms.head_size)
         return BadRequest("invalid_http", "The request is not valid HTTP/1.1.", close=True)

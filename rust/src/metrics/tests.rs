@@ -243,20 +243,158 @@ fn a_label_set_of_another_length_is_refused() {
     assert_eq!(WrongLabels { expected: 2, given: 1 }, refused);
 }
 
+fn memory(families: &[Family]) -> Arc<[AtomicU64]> {
+    (0..Bank::<Arc<[AtomicU64]>>::cells_needed(families)).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// What several banks show together.
+fn together<C: Deref<Target = [AtomicU64]>>(banks: &[&Bank<C>]) -> Vec<String> {
+    let mut out = Vec::new();
+    render(banks, &mut out);
+    let text = String::from_utf8(out).unwrap();
+    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
 #[test]
-fn two_banks_over_the_same_cells_see_each_others_counts() {
-    let families = vec![family("a_total", Kind::Counter, &["x"], 2), family("d_seconds", micros(&[1]), &[], 0)];
-    let cells: Arc<[AtomicU64]> =
-        (0..Bank::<Arc<[AtomicU64]>>::cells_needed(&families)).map(|_| AtomicU64::new(0)).collect();
-    let banks = [cells.clone(), cells].map(|cells| Bank::new(families.clone(), None, cells).unwrap());
-    for bank in &banks {
-        let slot = bank.slot(bank.family("a_total").unwrap(), &["v"]).unwrap();
-        bank.add(slot, 1);
+fn a_reader_over_the_same_cells_shows_what_is_counted_there_also_what_is_new_since() {
+    let families = vec![
+        family("a_total", Kind::Counter, &["x"], 2),
+        family("d_seconds", micros(&[1]), &[], 0),
+        family(DROPPED, Kind::Counter, &["metric"], 5),
+    ];
+    let cells = memory(&families);
+    let bank = Bank::new(families.clone(), Some(DROPPED), Arc::clone(&cells)).unwrap();
+    let reader = Bank::reader(families, cells).unwrap();
+    for labels in ["v", "a longer one, in more than eight bytes, \u{e9}\"\n", "third", "fourth"] {
+        bank.add(bank.slot(bank.family("a_total").unwrap(), &[labels]).unwrap(), 1);
         bank.observe(bank.slot(bank.family("d_seconds").unwrap(), &[]).unwrap(), 1);
+        assert_eq!(rendered(&bank), rendered(&reader));
     }
 
-    assert!(rendered(&banks[0]).contains("a_total{x=\"v\"} 2\n"));
-    assert_eq!(rendered(&banks[0]), rendered(&banks[1]));
+    assert!(rendered(&reader).contains("a_total{x=\"_other\"} 2\n"));
+}
+
+#[test]
+fn several_banks_are_shown_as_one() {
+    let of = |names: &[&str], more: u64| {
+        let mut families = vec![
+            family("c_total", Kind::Counter, &["x"], 4),
+            family("g", Kind::Gauge, &[], 0),
+            family("l", Kind::Level, &[], 0),
+            family("d_seconds", micros(&[10]), &["x"], 4),
+        ];
+        if more > 1 {
+            families.push(family("new_total", Kind::Counter, &[], 0));
+        }
+        let bank = bank(families);
+        for &name in names {
+            bank.add(slot(&bank, "c_total", &[name]), more);
+            bank.observe(slot(&bank, "d_seconds", &[name]), 5 * more);
+        }
+        bank.adjust(slot(&bank, "g", &[]), -2);
+        bank.set(slot(&bank, "l", &[]), i64::try_from(more).unwrap() - 2);
+        bank
+    };
+    let (one, other) = (of(&["a", "b"], 1), of(&["c", "b"], 3));
+
+    let expected = [
+        "c_total{x=\"a\"} 1",
+        "c_total{x=\"b\"} 4",
+        "c_total{x=\"c\"} 3",
+        "g -4",
+        "l 1",
+        "d_seconds_bucket{x=\"a\",le=\"0.00001\"} 1",
+        "d_seconds_bucket{x=\"a\",le=\"+Inf\"} 1",
+        "d_seconds_sum{x=\"a\"} 0.000005",
+        "d_seconds_count{x=\"a\"} 1",
+        "d_seconds_bucket{x=\"b\",le=\"0.00001\"} 1",
+        "d_seconds_bucket{x=\"b\",le=\"+Inf\"} 2",
+        "d_seconds_sum{x=\"b\"} 0.00002",
+        "d_seconds_count{x=\"b\"} 2",
+        "d_seconds_bucket{x=\"c\",le=\"0.00001\"} 0",
+        "d_seconds_bucket{x=\"c\",le=\"+Inf\"} 1",
+        "d_seconds_sum{x=\"c\"} 0.000015",
+        "d_seconds_count{x=\"c\"} 1",
+        "new_total 0",
+    ];
+    assert_eq!(expected, together(&[&one, &other])[..]);
+    assert_eq!(together(&[&one]), together(&[&one, &bank(vec![])]));
+}
+
+#[test]
+fn a_family_declared_otherwise_is_shown_as_the_first_bank_has_it() {
+    let one = bank(vec![family("c_total", Kind::Counter, &["x"], 4)]);
+    let other = bank(vec![family("c_total", Kind::Counter, &["y"], 4)]);
+    one.add(slot(&one, "c_total", &["a"]), 1);
+    other.add(slot(&other, "c_total", &["a"]), 1);
+
+    assert_eq!(["c_total{x=\"a\"} 1"], together(&[&one, &other])[..]);
+}
+
+#[test]
+fn what_a_bank_absorbed_stays_and_what_it_showed_of_itself_goes() {
+    let families = || {
+        vec![
+            family("c_total", Kind::Counter, &["x"], 2),
+            family("g", Kind::Gauge, &[], 0),
+            family("d_seconds", micros(&[10]), &[], 0),
+            family(DROPPED, Kind::Counter, &["metric"], 5),
+        ]
+    };
+    let kept = Bank::in_memory(families(), Some(DROPPED)).unwrap();
+    for names in [["a", "b"], ["b", "c"]] {
+        let ended = bank(families());
+        for name in names {
+            ended.add(slot(&ended, "c_total", &[name]), 2);
+        }
+        ended.set(slot(&ended, "g", &[]), 7);
+        ended.observe(slot(&ended, "d_seconds", &[]), 20);
+        kept.absorb(&ended);
+    }
+
+    let expected = [
+        "c_total{x=\"a\"} 2",
+        "c_total{x=\"b\"} 4",
+        "c_total{x=\"_other\"} 2",
+        "g 0",
+        "d_seconds_bucket{le=\"0.00001\"} 0",
+        "d_seconds_bucket{le=\"+Inf\"} 2",
+        "d_seconds_sum 0.00004",
+        "d_seconds_count 2",
+        "dropped_label_sets_total{metric=\"c_total\"} 1",
+        "dropped_label_sets_total{metric=\"g\"} 0",
+    ];
+    let shown = together(&[&kept]);
+    assert_eq!(expected[..9], shown[..9]);
+}
+
+#[test]
+fn label_sets_that_do_not_fit_are_other() {
+    let families = vec![family("c_total", Kind::Counter, &["x"], 4)];
+    let cells = memory(&families);
+    let bank = Bank::new(families.clone(), None, Arc::clone(&cells)).unwrap();
+    for length in [600, 900, 700, 3] {
+        bank.add(bank.slot(bank.family("c_total").unwrap(), &[&"n".repeat(length)]).unwrap(), 1);
+    }
+    let reader = Bank::reader(families, cells).unwrap();
+
+    assert_eq!(rendered(&bank), rendered(&reader));
+    assert_eq!("c_total{x=\"_other\"} 2", together(&[&reader])[1]);
+}
+
+#[test]
+fn broken_memory_is_read_as_far_as_it_is_whole() {
+    let families = vec![family("c_total", Kind::Counter, &["x"], 4)];
+    for (at, value) in [(0, u64::MAX), (1, u64::MAX), (1, 9 << 32 | 5), (2, u64::MAX), (1, 1 << 20)] {
+        let cells = memory(&families);
+        let bank = Bank::new(families.clone(), None, Arc::clone(&cells)).unwrap();
+        bank.add(bank.slot(bank.family("c_total").unwrap(), &["abc"]).unwrap(), 1);
+        cells[at].store(value, Relaxed);
+
+        let reader = Bank::reader(families.clone(), cells).unwrap();
+
+        assert!(together(&[&reader]).len() <= 4);
+    }
 }
 
 #[test]

@@ -1,22 +1,84 @@
-//! The Prometheus text format 0.0.4, written without a lock, a float or an allocation per line.
+//! The Prometheus text format 0.0.4, written without a float or an allocation per line.
 //!
 //! Order is the table's; within a family it is the order in which label sets first appeared.
 //! A histogram's `_count` is the sum of the buckets just read, so a line never contradicts the one above it.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{signed, Bank, Declared, Kind, Scale};
+use super::{signed, unsigned, Bank, Declared, Kind, Scale};
 
 impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
     /// Appends every family to `out`, `# HELP` and `# TYPE` first, also where there is no series yet.
     pub fn render(&self, out: &mut Vec<u8>) {
-        for declared in &self.families {
-            declared.head(out);
-            for (set, labels) in declared.sets.iter().map_while(|labels| labels.get()).enumerate() {
-                let first = declared.first_cell + set * declared.width;
-                declared.series(labels, &self.cells[first..first + declared.width], out);
+        render(&[self], out);
+    }
+}
+
+/// Appends the families of all banks to `out`, each once: the sum of what they hold (the largest of a [`Kind::Level`]).
+///
+/// Order is the first bank's; what only later ones have follows. A family that is declared otherwise there is shown as
+/// the first bank has it.
+pub fn render<C: Deref<Target = [AtomicU64]>>(banks: &[&Bank<C>], out: &mut Vec<u8>) {
+    let mut values = Vec::new();
+    for (at, bank) in banks.iter().enumerate() {
+        bank.catch_up();
+        for declared in &bank.families {
+            let name = declared.family.name.as_str();
+            if banks[..at].iter().any(|earlier| earlier.family(name).is_some()) {
+                continue;
             }
+            declared.head(out);
+            let others: Vec<_> = banks[at + 1..].iter().filter_map(|bank| bank.like(declared)).collect();
+            if others.is_empty() {
+                for (labels, cells) in declared.counted(&bank.cells) {
+                    values.clear();
+                    values.extend(cells.iter().map(|cell| cell.load(Relaxed)));
+                    declared.series(labels, &values, out);
+                }
+                continue;
+            }
+            let mut sums = Sums::default();
+            for (declared, cells) in [(declared, &bank.cells)].into_iter().chain(others) {
+                declared.counted(cells).for_each(|(labels, cells)| sums.add(&declared.family.kind, labels, cells));
+            }
+            for (labels, values) in &sums.in_order {
+                declared.series(labels, values, out);
+            }
+        }
+    }
+}
+
+impl<C: Deref<Target = [AtomicU64]>> Bank<C> {
+    /// The same family in this bank, and its cells.
+    fn like(&self, declared: &Declared) -> Option<(&Declared, &C)> {
+        self.catch_up();
+        let own = &self.families[self.family(&declared.family.name)?.0 as usize];
+        own.family.is_like(&declared.family).then_some((own, &self.cells))
+    }
+}
+
+/// One family's label sets, and what several banks hold of each.
+#[derive(Default)]
+struct Sums<'a> {
+    in_order: Vec<(&'a str, Vec<u64>)>,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Sums<'a> {
+    fn add(&mut self, kind: &Kind, labels: &'a str, cells: &[AtomicU64]) {
+        let at = *self.places.entry(labels).or_insert(self.in_order.len());
+        if at == self.in_order.len() {
+            self.in_order.push((labels, cells.iter().map(|cell| cell.load(Relaxed)).collect()));
+            return;
+        }
+        for (sum, cell) in self.in_order[at].1.iter_mut().zip(cells) {
+            let value = cell.load(Relaxed);
+            *sum = match kind {
+                Kind::Level => unsigned(signed(*sum).max(signed(value))),
+                _ => sum.wrapping_add(value),
+            };
         }
     }
 }
@@ -25,7 +87,7 @@ impl Declared {
     fn head(&self, out: &mut Vec<u8>) {
         let kind = match self.family.kind {
             Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            Kind::Gauge | Kind::Level => "gauge",
             Kind::Histogram { .. } => "histogram",
         };
         let name = self.family.name.as_str();
@@ -35,27 +97,27 @@ impl Declared {
         }
     }
 
-    fn series(&self, labels: &str, cells: &[AtomicU64], out: &mut Vec<u8>) {
+    fn series(&self, labels: &str, values: &[u64], out: &mut Vec<u8>) {
         match &self.family.kind {
             Kind::Counter => {
                 self.name(out, "", labels, "");
-                integer(cells[0].load(Relaxed), out);
+                integer(values[0], out);
             }
-            Kind::Gauge => {
-                let value = signed(cells[0].load(Relaxed));
+            Kind::Gauge | Kind::Level => {
+                let value = signed(values[0]);
                 self.name(out, "", labels, if value < 0 { "-" } else { "" });
                 integer(value.unsigned_abs(), out);
             }
             Kind::Histogram { scale, .. } => {
                 let mut count = 0_u64;
-                for (le, cell) in self.le.iter().zip(cells) {
-                    count = count.wrapping_add(cell.load(Relaxed));
+                for (le, value) in self.le.iter().zip(values) {
+                    count = count.wrapping_add(*value);
                     self.bucket(out, labels, le);
                     integer(count, out);
                     out.push(b'\n');
                 }
                 self.name(out, "_sum", labels, "");
-                amount(cells[cells.len() - 1].load(Relaxed), *scale, out);
+                amount(values[values.len() - 1], *scale, out);
                 out.push(b'\n');
                 self.name(out, "_count", labels, "");
                 integer(count, out);

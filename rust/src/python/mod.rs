@@ -9,6 +9,7 @@
 use pyo3::prelude::*;
 
 mod incoming;
+mod lent;
 mod metrics;
 mod outcome;
 mod plan;
@@ -40,5 +41,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tariff::Tariff>()?;
     module.add_class::<world::World>()?;
     module.add_function(wrap_pyfunction!(request::request_lines, module)?)?;
+    module.add_function(wrap_pyfunction!(metrics::exposition, module)?)?;
     module.add_class::<Bank>()
 }
