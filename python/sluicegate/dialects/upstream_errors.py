@@ -15,7 +15,7 @@ other 4xx, 501             the same              Answered ``upstream_rejected``,
                                                  ``upstream_stream_options`` (it does not take them)
 408, 504, 522, 524         504                   TimedOut ``upstream_timeout``
 503, 529                   503                   UpstreamFailed ``upstream_overloaded``; its Retry-After is kept
-other 5xx                  502                   UpstreamFailed ``upstream_error``
+other 5xx                  502                   UpstreamFailed ``upstream_error``; its Retry-After is kept
 3xx                        502                   Unfit ``upstream_redirect``
 anything else              502                   Lost ``upstream_protocol``
 =========================  ====================  ======================================================================
@@ -151,7 +151,7 @@ def _about_the_upstream(status: int, headers: Headers, said: UpstreamSaid) -> Re
         message = said.message or "The upstream is overloaded; please try again."
         return UpstreamFailed("upstream_overloaded", message, status=503, headers=_retry(headers))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UpstreamFailed("upstream_error", said.message or "The upstream failed.")
+        return UpstreamFailed("upstream_error", said.message or "The upstream failed.", headers=_retry(headers))
     if status // 100 == 3:  # noqa: PLR2004
         return Unfit("upstream_redirect", "The upstream answered with a redirect, which the gateway does not follow.")
     return Lost("upstream_protocol", "The upstream answered with a status that makes no sense.")
