@@ -6,7 +6,7 @@ RATE ?= 60
 BIN := .venv/bin
 FUZZERS := sse json http1 connection request
 
-.PHONY: help build run demo test test-all check bench fuzz soak
+.PHONY: help build run demo test test-all check bench fuzz soak tools
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,3 +54,9 @@ fuzz:  ## SECONDS=600 shared among the fuzz targets
 
 soak: build  ## SOAK=600 seconds (an hour: SOAK=3600) at RATE=60 requests a second, 1 % of every fault among them
 	$(BIN)/python -m tests.soak --seconds $(SOAK) --rate $(RATE)
+
+tools:  ## what tests/real ask for beside the lock: llmock in a .venv of its own, the SDKs for Node if there is one
+	test -x .tools/llmock/bin/llmock || { \
+		$(PYTHON) -m venv .tools/llmock && \
+		.tools/llmock/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/real/llmock.lock; }
+	! command -v npm > /dev/null || npm ci --prefix tests/real/node --ignore-scripts --no-audit --no-fund --loglevel error

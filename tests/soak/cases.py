@@ -13,7 +13,7 @@ from tests.kit.words import ANSWER, DONE, FIGURES, FINISH, GOOD, HELLO, USAGE_EV
 from tests.soak import clients
 
 from sluicegate.demo import faults
-from sluicegate.demo.scripts import Pause, Script, bytewise, json_answer, raw, respond, seeded
+from sluicegate.demo.scripts import Pause, Script, json_answer, raw, respond, seeded
 
 Ending = tuple[int, str]
 """A status and an error code as rows and metrics have them."""
@@ -141,7 +141,7 @@ FAULTS = (
     cut("error inside", "upstream_error_in_band", lambda: respond(HELLO, IN_BAND)),
     cut("bad chunk inside", "upstream_protocol", lambda: raw(*respond_open(HELLO), b"xyz\r\n")),
     # that still end well
-    good("byte by byte", lambda: respond(*GOOD).recut(bytewise)),
+    good("in crumbs", lambda: respond(*GOOD).recut(seeded(3, longest=9))),
     good("odd pieces", lambda: respond(*GOOD).recut(seeded(7))),
     good("no DONE", lambda: respond(*GOOD[:-1])),
     good("malformed", lambda: respond(HELLO, b"data: {oops\n\n", *GOOD[1:])),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sluicegate.demo.scripts import Script
 
 #: Short times, so that a stall is over while the soak still runs. Kept connections are gone 2 s after their last use.
-TIMEOUTS = {"connect": 5, "header": 2, "body": 5, "first_content": 2, "idle": 2, "write": 2, "pool_idle": 2}
+TIMEOUTS = {"connect": 5, "header": 2, "body": 5, "first_content": 4, "idle": 4, "write": 2, "pool_idle": 2}
 #: Requests at a time; more wait for their turn, so that a slow machine does not pile them up.
 AT_ONCE = 400
 #: How often a resting gateway is looked at.

@@ -113,7 +113,9 @@ def fault(status: int, headers: Headers, body: bytes, secrets: Sequence[str] = (
     """
     said = read_error(body, status, secrets)
     if status in _REFUSALS or (status == HTTPStatus.BAD_REQUEST and _refuses_key(said, body)):
-        return CredentialRefused("upstream_auth", "The upstream refused the gateway's credential.")
+        # Callers' SDKs try a 502 again; this one is the operator's to mend.
+        message = "The upstream refused the gateway's credential."
+        return CredentialRefused("upstream_auth", message, headers={"x-should-retry": "false"})
     if status in _TIMEOUTS:
         return TimedOut("upstream_timeout", "The upstream says that it ran out of time.")
     if status == HTTPStatus.NOT_IMPLEMENTED or status // 100 == 4:  # noqa: PLR2004

@@ -119,9 +119,12 @@ class Front:
         return response
 
     def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
-        """Write an error in the shape of the request's dialect; without a request, in the default one."""
-        dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(request.path)
+        """Refuse what will have no row, in the request's dialect; without a request, in the default one."""
         self._refused(error.status, error.code)
+        return self._told(request, error, request_id)
+
+    def _told(self, request: Request | None, error: RequestFailed, request_id: str) -> Whole:
+        dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(request.path)
         request_id = request_id or self._ids.new()
         return Whole(
             request_id,
@@ -163,7 +166,8 @@ class Front:
             await self._gateway.answer(exchange)
         finally:
             response = message.settle()
-        return response if response is not None else self.refuse(request, Internal(), request_id)
+        # Nobody answered a client that has left; its row is there, and this goes nowhere.
+        return response if response is not None else self._told(request, Internal(), request_id)
 
     def _ours(self, request: Request, route: ModelList | OneModel | Schema, request_id: str) -> Whole:
         if isinstance(route, Schema):
