@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from tests.kit.client import Answer, Wire, chat, request_bytes
+from tests.kit.pairs import HASTE, PAIR, fall, refusal
 from tests.kit.scene import Aftermath, Scene
 from tests.kit.scene import scene as a_scene
-from tests.kit.words import DELTA, FINISH, GOOD, HELLO, WORLD, event
+from tests.kit.words import DELTA, FIGURES, FINISH, GOOD, HELLO, WORLD, event
 
 from sluicegate.demo import faults
 from sluicegate.demo.scripts import Close, Pause, Piece, Script, Wait, respond
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLAIN = {"targets": [{"upstream": "plain", "model": "*"}]}
 SETTINGS: dict[str, Any] = {
     "timeouts": {"heartbeat": 1, "first_content": 4, "idle": 5},
-    "models": {"silent/*": PLAIN | {"timeouts": {"heartbeat": 0}}, "rare/*": PLAIN | {"timeouts": {"heartbeat": 3}}},
+    "models": PAIR
+    | {"silent/*": PLAIN | {"timeouts": {"heartbeat": 0}}, "rare/*": PLAIN | {"timeouts": {"heartbeat": 3}}},
+    "retries": HASTE,
     "mounts": [{"prefix": "/v1", "profile": "openai"}, {"prefix": "/raw/v1", "profile": "transparent"}],
 }
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
@@ -194,6 +197,28 @@ EARLY: dict[str, tuple[Script, str]] = {
     ),
     "not a stream": (faults.html_page().before(SILENCE), "upstream_not_stream"),
 }
+
+
+async def test_91_102_the_next_target_takes_an_open_message_over_unseen(scene: Scene) -> None:
+    seen = await fall(scene, respond(ROLE, SILENCE, Close()), respond(*GOOD).before(SILENCE))
+    answer, row = seen.answer, seen.row
+    # Once open it has heartbeats whatever is under way: here the second one's answer is waited for.
+    assert (answer.status, answer.whole, beats(answer) >= 2) == (200, True, True)
+    assert answer.body.startswith(HEARTBEAT)
+    assert answer.body.replace(HEARTBEAT, b"") == b"".join(GOOD)
+    assert seen.attempts == [("plain/*", "upstream_truncated", 200), ("secure/*", "completed", 200)]
+    assert (row["status"], row["outcome"], row["heartbeats"]) == (200, "completed", beats(answer))
+    assert (row["bytes_out"], seen.figures) == (len(answer.body), FIGURES)
+
+
+async def test_91_104_of_targets_that_all_fail_the_first_ones_error_is_told_inside(scene: Scene) -> None:
+    seen = await fall(scene, respond(ROLE, SILENCE, Close()), refusal(503))
+    answer, row = seen.answer, seen.row
+    assert (answer.status, answer.whole, answer.datas[1:]) == (200, True, [])
+    assert (beats(answer) >= 1, answer.last_error["code"]) == (True, "upstream_truncated")
+    assert [code for _, code, _ in seen.attempts] == ["upstream_truncated", "upstream_overloaded"]
+    assert (row["status"], row["error_code"], row["bytes_out"]) == (200, "upstream_truncated", len(answer.body))
+    assert seen.moved.get("sluicegate_requests_total", status="200", error_type="upstream_truncated") == 1
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -85,7 +85,7 @@ async def test_107_gone_after_the_upstreams_head_but_before_the_first_content(sc
 async def test_107_gone_at_the_very_moment_of_the_first_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def left(message: Message, headers: object) -> Sink:
+    def left(message: Message, headers: object) -> Sink:
         message.abort()
         raise ClientLeft
 
