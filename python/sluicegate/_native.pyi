@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal, final
+from typing import Final, Literal, final
+
+from aiohttp.web import RequestHandler
 
 from typing_extensions import Buffer
 
@@ -13,7 +15,7 @@ __all__ = [
     "Head",
     "Heads",
     "Outcome",
-    "PlainHead",
+    "Plain",
     "Plan",
     "Refused",
     "Segments",
@@ -247,12 +249,33 @@ class Heads:
     def __new__(cls, limit: int, forwarded: Sequence[str]) -> Heads:
         """``limit`` bytes of a head at most; ``forwarded`` are the headers that go through, in lower case."""
 
-    def read(self, data: bytes, /) -> PlainHead | None:
-        """The request that ``data`` is, if it is one plain request and nothing else; None: have it parsed."""
+    def read(self, data: bytes, connection: RequestHandler, surplus: bool, /) -> Plain | None:
+        """The request that ``data`` is, if it is one plain request and nothing else; None: have it parsed.
+
+        ``connection`` is the one it came on; ``surplus``: that is above the limit.
+        """
 
 @final
-class PlainHead:
-    """What a plain request says: a POST over HTTP/1.1, its body with it, no header that asks for anything special."""
+class Plain:
+    """A plain request: a POST over HTTP/1.1, its body with it, no header that asks for anything special.
+
+    It answers what :class:`sluicegate.web.request.Parsed` answers, so the two are served alike.
+    """
+
+    method: Final = "POST"
+    http10: Final = False
+    keep_alive: Final = True
+    unread: Final = False
+    from_page: Final = False
+    upgrades: Final = False
+
+    @property
+    def connection(self) -> RequestHandler:
+        """The connection it came on."""
+
+    @property
+    def surplus(self) -> bool:
+        """That connection is above the limit."""
 
     @property
     def path(self) -> str:
@@ -263,16 +286,12 @@ class PlainHead:
         """The body."""
 
     @property
-    def authorization(self) -> str | None:
-        """The value of ``Authorization``."""
+    def credentials(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Every ``Authorization`` and every ``x-api-key`` header's value."""
 
     @property
-    def api_key(self) -> str | None:
-        """The value of ``x-api-key``."""
-
-    @property
-    def request_id(self) -> str | None:
-        """The value of ``x-request-id``: 1 to 128 visible ASCII characters."""
+    def given_id(self) -> str | None:
+        """The caller's ``x-request-id``, if it is one: 1 to 128 visible ASCII characters."""
 
     @property
     def json(self) -> bool:
@@ -280,7 +299,7 @@ class PlainHead:
 
     @property
     def forwarded(self) -> str:
-        """The headers that go through, a line each: the name in lower case, ``: ``, the value, LF."""
+        """The headers that an upstream may see, a line each: the name in lower case, ``: ``, the value, LF."""
 
 @final
 class World:

@@ -22,9 +22,10 @@ from sluicegate.web.whole import Whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sluicegate._native import Plain
     from sluicegate.web.message import Bounds
     from sluicegate.web.opened import Opened
-    from sluicegate.web.request import Plain, Request
+    from sluicegate.web.request import Request
     from sluicegate.web.routes import Route, Routes
 
 log = logging.getLogger("sluicegate.web")

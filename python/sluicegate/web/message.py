@@ -14,11 +14,12 @@ import time
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+import msgspec
 
+from sluicegate._native import Plain
 from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsupported, ClientLeft
 from sluicegate.exchange import Sink
 from sluicegate.web.opened import Opened
-from sluicegate.web.request import Plain
 from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
@@ -47,44 +48,24 @@ class Bounds:
 _SMALL = 16 << 10
 
 
-class Message:
+class Message(msgspec.Struct, eq=False):
     """One request and its answer: :class:`sluicegate.exchange.Client` over aiohttp.
 
     ``received`` is the monotonic time of the request's head, ``own_headers`` go into every answer.
     """
 
-    __slots__ = (
-        "_bounds",
-        "_ended",
-        "_held",
-        "_own_headers",
-        "_received",
-        "_request",
-        "_request_id",
-        "bytes_in",
-        "response",
-    )
-
-    def __init__(
-        self,
-        request: Request,
-        bounds: Bounds,
-        request_id: str,
-        received: float,
-        own_headers: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        self._request = request
-        self._bounds = bounds
-        self._request_id = request_id
-        self._received = received
-        self._own_headers = own_headers
-        self._ended = False
-        # What the bodies' count has of this request.
-        self._held = 0
-        #: Body bytes read from the client.
-        self.bytes_in = 0
-        #: What the handler must return; None while unopened.
-        self.response: Whole | Opened | None = None
+    _request: Request
+    _bounds: Bounds
+    _request_id: str
+    _received: float
+    _own_headers: Sequence[tuple[str, str]] = ()
+    _ended: bool = False
+    # What the bodies' count has of this request.
+    _held: int = 0
+    #: Body bytes read from the client.
+    bytes_in: int = 0
+    #: What the handler must return; None while unopened.
+    response: Whole | Opened | None = None
 
     @property
     def credentials(self) -> tuple[Sequence[str], Sequence[str]]:

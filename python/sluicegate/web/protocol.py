@@ -26,11 +26,12 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import _PAYLOAD_ACCESS_ERROR, ERROR, RequestHandler, _ErrInfo
 from typing_extensions import override
 
+from sluicegate._native import Plain
 from sluicegate.config import ConfigError, Problem
 from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed, where
 from sluicegate.web.capacity import SPARE
 from sluicegate.web.head import too_large
-from sluicegate.web.request import Parsed, Plain
+from sluicegate.web.request import Parsed
 from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
@@ -192,11 +193,11 @@ class Connection(RequestHandler):
         waiter = self._waiter
         plain = self._edge.terms.plain
         if plain is not None and waiter is not None and not self._head_bytes and not waiter.done():
-            head = plain[0].read(data)
-            if head is not None:
+            request = plain[0].read(data, self, self.surplus)
+            if request is not None:
                 self._edge.head_ends(self)
                 self._request_count += 1
-                self._next = Plain(head, self, surplus=self.surplus)
+                self._next = request
                 waiter.set_result(None)
                 return
         super().data_received(data)

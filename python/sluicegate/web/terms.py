@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sluicegate._native import Heads
+    from sluicegate._native import Heads, Plain
     from sluicegate.errors import RequestFailed
     from sluicegate.web.opened import Opened
-    from sluicegate.web.request import Parsed, Plain
+    from sluicegate.web.request import Parsed
     from sluicegate.web.whole import Whole
 
 

@@ -2,7 +2,7 @@
 
 use crate::http1::incoming;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 /// Reads the plainest of requests; made once with the bound of a head and the headers that go through.
 #[pyclass(frozen, module = "sluicegate._native")]
@@ -20,29 +20,68 @@ impl Heads {
     }
 
     /// The request that `data` is, if it is one plain request and nothing else; None: the server's parser has to look.
-    #[pyo3(signature = (data, /))]
-    fn read(&self, py: Python<'_>, data: &[u8]) -> Option<PlainHead> {
-        let read = incoming::read(data, self.limit, &self.forwarded)?;
-        Some(PlainHead {
+    /// `connection` is the one it came on, `surplus` whether that is above the limit.
+    #[pyo3(signature = (data, connection, surplus, /))]
+    fn read(&self, py: Python<'_>, data: &[u8], connection: Py<PyAny>, surplus: bool) -> PyResult<Option<Plain>> {
+        let Some(read) = incoming::read(data, self.limit, &self.forwarded) else { return Ok(None) };
+        let all = |value: Option<&str>| PyTuple::new(py, value);
+        let credentials = PyTuple::new(py, [all(read.authorization)?, all(read.api_key)?])?;
+        Ok(Some(Plain {
+            connection,
+            surplus,
             path: PyString::new(py, read.target.split('?').next().unwrap_or_default()).unbind(),
             body: PyBytes::new(py, read.body).unbind(),
-            authorization: read.authorization.map(str::to_owned),
-            api_key: read.api_key.map(str::to_owned),
-            request_id: read.request_id.map(str::to_owned),
+            credentials: credentials.unbind(),
+            given_id: read.request_id.map(str::to_owned),
             json: read.json,
             forwarded: PyString::new(py, &read.forwarded).unbind(),
-        })
+        }))
     }
 }
 
-/// What a plain request says.
+/// A plain request. It answers what `web.request.Parsed` answers, so the two are served alike.
 #[pyclass(frozen, get_all, module = "sluicegate._native")]
-pub struct PlainHead {
+pub struct Plain {
+    connection: Py<PyAny>,
+    surplus: bool,
     path: Py<PyString>,
     body: Py<PyBytes>,
-    authorization: Option<String>,
-    api_key: Option<String>,
-    request_id: Option<String>,
+    credentials: Py<PyTuple>,
+    given_id: Option<String>,
     json: bool,
     forwarded: Py<PyString>,
+}
+
+/// What holds for every plain request.
+#[pymethods]
+impl Plain {
+    #[classattr]
+    fn method() -> &'static str {
+        "POST"
+    }
+
+    #[classattr]
+    fn http10() -> bool {
+        false
+    }
+
+    #[classattr]
+    fn keep_alive() -> bool {
+        true
+    }
+
+    #[classattr]
+    fn unread() -> bool {
+        false
+    }
+
+    #[classattr]
+    fn from_page() -> bool {
+        false
+    }
+
+    #[classattr]
+    fn upgrades() -> bool {
+        false
+    }
 }

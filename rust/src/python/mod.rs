@@ -30,7 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("version", env!("CARGO_PKG_VERSION"))?;
     module.add("Refused", module.py().get_type::<request::Refused>())?;
     module.add_class::<incoming::Heads>()?;
-    module.add_class::<incoming::PlainHead>()?;
+    module.add_class::<incoming::Plain>()?;
     module.add_class::<protocol::Connection>()?;
     module.add_class::<outcome::Head>()?;
     module.add_class::<outcome::Outcome>()?;
