@@ -7,6 +7,7 @@
     │   ├── BadRequest                 400  invalid_json, invalid_type, missing_parameter, duplicate_parameter,
     │   │                                   model_not_priced, ...
     │   ├── NotAuthenticated           401  missing_api_key, invalid_api_key, ...
+    │   ├── BudgetSpent                402  budget_exceeded
     │   ├── NotAllowed                 403  model_not_allowed, origin_not_allowed
     │   ├── NotFound                   404  model_not_found, unknown_path
     │   ├── MethodNotAllowed           405  method_not_allowed
@@ -117,6 +118,13 @@ class NotAuthenticated(CallerFault):
 
     status = 401
     kind = "authentication_error"
+
+
+class BudgetSpent(CallerFault):
+    """The caller's, its group's or the model's money or credits are spent until their window ends."""
+
+    status = 402
+    kind = "insufficient_quota"
 
 
 class NotAllowed(CallerFault):

@@ -115,7 +115,7 @@ class Gateway:
         ask = self._what_is_asked(exchange, body)
         route = self._where_it_goes(exchange, caller, ask)
         if shares := self._limiter.of(caller, route):
-            exchange.reservation = await self._limiter.admit(shares, route, ask, len(body))
+            exchange.reservation = await self._limiter.admit(shares, route, ask, len(body), self._prices.at)
         if self._ledger is not None:
             self._ledger.admit(exchange, self._settings.version)
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))

@@ -375,6 +375,34 @@ CASES: dict[str, tuple[object, list[str]]] = {
             "groups.blue.tokens_per_minute: -1 is not a whole number from 1 to 1,125,899,906,842,624",
         ],
     ),
+    "budgets": (
+        configuration(
+            keys=[
+                KEY
+                | {
+                    "budgets": [
+                        {"dollars": 5, "per": "day"},
+                        {"dollars": "5.50", "per": "day"},
+                        {"dollars": 5, "credits": 5},
+                        {"per": "week"},
+                        {"dollars": 0},
+                        {"dollars": -1},
+                        {"credits": 7},
+                        {"dollars": 1, "per": "hour"},
+                    ]
+                }
+            ],
+        ),
+        [
+            "keys[0].budgets[5].dollars: -1 is not an amount of dollars; write a decimal from 0 to 1,000,000",
+            'keys[0].budgets[7].per: unknown window "hour"; known: day, week, month',
+            "keys[0].budgets[1]: limits what budgets[0] does; leave the higher one out",
+            "keys[0].budgets[2]: must say either dollars or credits, such as {dollars: 25, per: month}",
+            "keys[0].budgets[3]: must say either dollars or credits, such as {dollars: 25, per: month}",
+            "keys[0].budgets[4].dollars: 0 allows nothing that costs anything; leave models out of `models` instead",
+            "keys[0].budgets[6].credits: nothing is billed in credits; write `credits` with its rate, or dollars",
+        ],
+    ),
     "what to do without limits' keeper": (
         configuration(limits_unavailable="ask"),
         ['limits_unavailable: unknown choice "ask"; known: allow, deny'],

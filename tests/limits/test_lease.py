@@ -63,8 +63,8 @@ class Holder:
             self.talk(missing[0][1], clock, answered=answered)
             if lacking(wants, clock.now):
                 return False
-        (taken,) = take(wants)
-        self.flying.append(Flight(taken.window, taken.units))
+        ((_, window, units),) = take(wants)
+        self.flying.append(Flight(window, units))
         return True
 
     def settle(self, index: int, used: int, clock: Clock) -> Flight:

@@ -7,7 +7,7 @@ files, ``table`` prints the README's table.
 """
 
 from sluicegate.config.accounts import Credits, Ledger, Price, PriceTier
-from sluicegate.config.allowances import UNLIMITED, Allowance
+from sluicegate.config.allowances import UNLIMITED, Allowance, Budget
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.facts import Facts, check_reload, check_upgrade, facts
 from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, notifications_wanted, prepare_environment
@@ -24,6 +24,7 @@ __all__ = [
     "Address",
     "Allowance",
     "BaseUrl",
+    "Budget",
     "ConfigError",
     "Credential",
     "Credits",

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from sluicegate.config.readers import whole
+from sluicegate.config.money import dollars
+from sluicegate.config.readers import choice, whole
 from sluicegate.config.setting import Setting
 
 #: Above what anybody needs, below what a JSON number holds exactly.
 _MOST = 1 << 50
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be spent in a window: dollars or credits."""
+
+    dollars: Annotated[
+        int | None,
+        Setting(
+            "dollars, by the rows' cost; a target without a price costs nothing; then 402 `budget_exceeded`",
+            dollars,
+            "$",
+        ),
+    ] = None
+    credits: Annotated[
+        int | None,
+        Setting("credits, by the rows' figure; then 402 `budget_exceeded`", whole(1, _MOST), "credits"),
+    ] = None
+    per: Annotated[
+        Literal["day", "week", "month"],
+        Setting("the window, in UTC; weeks begin on Monday", choice("window", "day", "week", "month")),
+    ] = "month"
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +62,12 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
             "streams",
         ),
     ] = None
+    budgets: Annotated[
+        tuple[Budget, ...],
+        Setting(
+            "what may be spent: reserved at admission as tokens are, settled with the row's figure", default="none"
+        ),
+    ] = ()
 
 
 #: What stands where nothing is limited.

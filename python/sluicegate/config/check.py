@@ -7,8 +7,7 @@ not happen. What is allowed but may not be meant is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from sluicegate.config.check_allowances import check_allowances
 from sluicegate.config.check_prices import check_prices
 from sluicegate.config.model import Settings
 from sluicegate.config.read import Problems, child, is_read
@@ -29,21 +28,8 @@ def check(settings: Settings, problems: Problems) -> None:
     _check_keys(settings, problems)
     _check_limits(settings, problems)
     check_prices(settings, problems)
+    check_allowances(settings, problems)
     _check_built(settings, problems)
-
-
-def warnings(settings: Settings) -> Iterator[str]:
-    """Yield what may be meant, and is worth a second look."""
-    reserve = settings.reserve_default
-    allowances = [(f"keys[{i}]", key) for i, key in enumerate(settings.keys)]
-    groups = [(child("groups", name), group) for name, group in settings.groups.items()]
-    for path, allowance in (*allowances, *groups):
-        tokens = allowance.tokens_per_minute
-        if tokens is not None and tokens <= reserve:
-            yield (
-                f"{path}.tokens_per_minute: a request that says no max_tokens reserves {reserve:,} (reserve_default), "
-                f"all of these {tokens:,}, so that such requests are served one at a time"
-            )
 
 
 def _check_binds(settings: Settings, problems: Problems) -> None:

@@ -21,7 +21,8 @@ import yaml
 
 from sluicegate.config.accounts import Price, PriceFile
 from sluicegate.config.bounds import Timeouts, narrowed
-from sluicegate.config.check import check, warnings
+from sluicegate.config.check import check
+from sluicegate.config.check_allowances import warnings
 from sluicegate.config.expand import Sources, expand_tree
 from sluicegate.config.model import Settings, Tls
 from sluicegate.config.read import Problem, Problems, child, is_read, read_struct

@@ -10,53 +10,38 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from sluicegate.exchange import Tokens
 from sluicegate.limits.lease import LARGEST, Kind, units
 
 if TYPE_CHECKING:
-    from sluicegate.exchange import Exchange, Usage
+    from sluicegate.exchange import Exchange
 
 #: Bytes of a request's JSON for one token of its prompt: English text has 4.5 characters to a token, other tongues and
 #: code fewer, and JSON adds its own.
 _BYTES_PER_TOKEN: Final = 4
 
 
-class Cost(msgspec.Struct, frozen=True):
-    """What tokens cost: nano-dollars and credits."""
-
-    dollars: int = 0
-    credits: int = 0
-
-
-#: What everything costs where nothing has a price.
-FREE: Final = Cost()
-
-
-class Demand(msgspec.Struct, frozen=True):
-    """What a request reserves: its prompt by its bytes, and the most it may write."""
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """What a request reserves: its prompt by its bytes, the most it may write, and what both cost (nano-dollars)."""
 
     prompt: int
     output: int
     stream: bool
-    cost: Cost
+    dollars: int = 0
+    credits: int = 0
 
     def of(self, kind: Kind) -> int:
         """Units of one kind of limit; 0 where the request does not need any."""
-        match kind:
-            case "requests":
-                return 1
-            case "tokens":
-                return self.prompt + self.output
-            case "streams":
-                return int(self.stream)
-            case "dollars":
-                return self.cost.dollars
-            case "credits":
-                return self.cost.credits
+        if kind == "requests":
+            return 1
+        if kind == "tokens":
+            return self.prompt + self.output
+        if kind == "streams":
+            return int(self.stream)
+        return self.dollars if kind == "dollars" else self.credits
 
 
-def estimate(size: int, asked: int | None, most: int | None, default: int, choices: int) -> Tokens:
-    """Estimate a request's tokens from its body's size in bytes and what it may write.
+def estimate(size: int, asked: int | None, most: int | None, default: int, choices: int) -> tuple[int, int]:
+    """Estimate a request's tokens, of its prompt by its body's size in bytes, and of its answer by what it may write.
 
     ``asked`` is its own ``max_tokens``, ``most`` the model's ``max_output``, which is the most it gets either way;
     ``default`` stands where neither is known. Each of several ``choices`` may be that long.
@@ -64,39 +49,25 @@ def estimate(size: int, asked: int | None, most: int | None, default: int, choic
     output = asked if asked is not None else most if most is not None else default
     if most is not None:
         output = min(output, most)
-    return Tokens(input=size // _BYTES_PER_TOKEN + 1, output=min(output * choices, LARGEST))
+    return size // _BYTES_PER_TOKEN + 1, min(output * choices, LARGEST)
 
 
-def used(exchange: Exchange, demand: Demand) -> Tokens:
-    """Say what an exchange that has ended has used, all its attempts together."""
-    if exchange.dispatched is None:
-        return Tokens()
-    total = Tokens()
+def used(exchange: Exchange, demand: Demand) -> int:
+    """Say how many tokens an exchange that has ended has used, all its attempts together."""
+    total = 0
     for attempt in exchange.attempts:
+        usage, tokens = attempt.usage, attempt.usage.tokens
         reached = attempt.decisive and exchange.status in _REACHED
-        said = _said(attempt.usage, demand, exchange.events if reached else -1)
-        total = Tokens(
-            input=total.input + said.input,
-            output=total.output + said.output,
-            cached_input=total.cached_input + said.cached_input,
-            cache_write=total.cache_write + said.cache_write,
-            reasoning=total.reasoning + said.reasoning,
-        )
-    return total
+        if usage.input_provenance != "none":
+            total += units(tokens.input)
+        elif reached:
+            total += demand.prompt
+        if usage.output_provenance != "none":
+            total += units(tokens.output)
+        elif reached:
+            total += min(exchange.events, demand.output)
+    return min(total, LARGEST)
 
 
 #: Statuses under which an upstream worked on a request though it may not have said how much: a client that left is 499.
 _REACHED: Final = frozenset({200, 499})
-
-
-def _said(usage: Usage, demand: Demand, events: int) -> Tokens:
-    """Give an attempt's figures; with ``events`` of at least 0, estimates in the place of what was not said."""
-    said = usage.tokens
-    known_input, known_output = usage.input_provenance != "none", usage.output_provenance != "none"
-    return Tokens(
-        input=units(said.input) if known_input else demand.prompt if events >= 0 else 0,
-        output=units(said.output) if known_output else min(max(0, events), demand.output),
-        cached_input=units(said.cached_input),
-        cache_write=units(said.cache_write),
-        reasoning=units(said.reasoning),
-    )

@@ -92,12 +92,13 @@ class Share:
 
     __slots__ = (
         *("_active", "_alone", "_asked", "_changes", "_heard", "_whole"),
-        *("drawn", "ends", "free", "left", "limit", "name", "until", "window"),
+        *("drawn", "ends", "free", "kind", "left", "limit", "name", "until", "window"),
     )
 
     def __init__(self, limit: Limit, *, whole: bool = False) -> None:
         self.limit = limit
         self.name = limit.name
+        self.kind = limit.kind
         #: Start of the window that all figures belong to.
         self.window = 0
         #: When that window ends.
@@ -126,8 +127,9 @@ class Share:
 
     def lacks(self, units: int, now: float) -> int:
         """Say how many units must be asked for before so many can be taken; 0: none, take them."""
-        free = self.free if now < self.until else 0
-        return max(0, units - free)
+        if now < self.until:
+            return units - self.free if units > self.free else 0
+        return units
 
     def take(self, units: int) -> int:
         """Take units that are not lacking; returns the window they are of, which settling them needs."""
@@ -233,34 +235,26 @@ class Share:
         return min(self.limit.capacity, max(0, self.free if now < self.until else 0) + max(0, self.left))
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """Units that one request has reserved of one share."""
-
-    share: Share
-    window: int
-    units: int
-
-
-class Want(msgspec.Struct, frozen=True):
-    """Units that a request needs of a share: never more than the whole limit, which is what it waits for at most."""
-
-    share: Share
-    units: int
+#: Units that a request needs of a share.
+Want = tuple[Share, int]
+#: Units that it has reserved of a share, in a window.
+Taken = tuple[Share, int, int]
 
 
 def want(share: Share, units: int) -> Want:
-    """Make a :class:`Want`."""
-    return Want(share, min(units, share.limit.capacity))
+    """Make a :data:`Want`: never more than the whole limit, which is what a request waits for at most."""
+    capacity = share.limit.capacity
+    return (share, min(capacity, units))
 
 
 def lacking(wants: Sequence[Want], now: float) -> list[tuple[Share, int]]:
     """Say which shares must be filled up before a request may be admitted, and by how much."""
-    return [(one.share, lacks) for one in wants if (lacks := one.share.lacks(one.units, now))]
+    return [(share, lacks) for share, units in wants if (lacks := share.lacks(units, now))]
 
 
-def take(wants: Sequence[Want]) -> tuple[Taken, ...]:
+def take(wants: Sequence[Want]) -> list[Taken]:
     """Reserve all of a request's units. Nothing may be lacking."""
-    return tuple(Taken(one.share, one.share.take(one.units), one.units) for one in wants)
+    return [(share, share.take(units), units) for share, units in wants]
 
 
 def units(figure: object, otherwise: int = 0) -> int:

@@ -6,16 +6,18 @@ process is the only one, nothing is ever awaited.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 import math
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sluicegate.config import UNLIMITED, ConfigError, Problem
-from sluicegate.errors import LimitReached, LimitsUnavailable
-from sluicegate.limits import demand
+from sluicegate.errors import BudgetSpent, LimitReached, LimitsUnavailable
+from sluicegate.limits import demand, history
 from sluicegate.limits.authority import Authority
-from sluicegate.limits.lease import Limit, Scope, Share, Taken, lacking, take, units, want
+from sluicegate.limits.lease import Scope, Share, Taken, lacking, take, units, want
+from sluicegate.limits.named import limits, rate_headers
 from sluicegate.limits.redis import INSTALLED, RedisAuthority
 from sluicegate.limits.rounds import Remote, Rounds
 from sluicegate.limits.windows import Clock
@@ -24,15 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sluicegate.config import Allowance, Settings
-    from sluicegate.exchange import Exchange, Tokens
+    from sluicegate.exchange import Exchange, Priced
     from sluicegate.limits.counts import Counts
-    from sluicegate.limits.demand import Cost, Demand
+    from sluicegate.limits.demand import Demand
     from sluicegate.limits.lease import Kind
     from sluicegate.policy.keys import Caller
     from sluicegate.policy.routing import Route
 
-    #: Tells what tokens cost at a target (``upstream/model`` as configured) of a model (its configured name).
-    Price = Callable[[str, str, Tokens], Cost]
+    #: Tells the price of a target (its upstream, its model) at a time in Unix seconds, if it has one.
+    Price = Callable[[str, str, float], Priced | None]
 
 #: Under which name this process stands with an authority inside it.
 _HERE: Final = "here"
@@ -41,7 +43,11 @@ _WORDS: Final[dict[Kind, tuple[str, str]]] = {
     "requests": ("requests_per_minute_exceeded", "requests per minute"),
     "tokens": ("tokens_per_minute_exceeded", "tokens per minute"),
     "streams": ("concurrent_streams_exceeded", "concurrent streams"),
+    "dollars": ("budget_exceeded", "budget"),
+    "credits": ("budget_exceeded", "budget of credits"),
 }
+#: The kinds that a request's price tells.
+_COSTS: Final = frozenset({"dollars", "credits"})
 #: Seconds after which a stream may have ended: nobody knows when one will.
 _SOON: Final = 1.0
 
@@ -80,7 +86,7 @@ class Reservation:
 
     def headers(self) -> list[tuple[str, str]]:
         """Say in ``x-ratelimit-*`` how the limits of this request stand."""
-        return rate_headers([taken.share for taken in self._taken], time.monotonic())
+        return rate_headers([share for share, _, _ in self._taken], time.monotonic())
 
     def settle(self, exchange: Exchange) -> None:
         """Put what was used in the place of what was reserved, once."""
@@ -95,16 +101,9 @@ class Limiter:
     ``remote`` keeps them for several processes; without it they are this process's own. To be made in a running loop.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        counts: Counts,
-        remote: Remote | None = None,
-        price: Price | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, counts: Counts, remote: Remote | None = None) -> None:
         self._settings = settings
         self._counts = counts
-        self._price = price
         self._rounds = Rounds(remote, counts) if remote is not None else None
         self._authority = Authority(math.inf)
         self._shares: dict[tuple[Scope, str], tuple[Allowance, tuple[Share, ...]]] = {}
@@ -120,77 +119,77 @@ class Limiter:
             shares += self._of("model", route.name, route.model.limits)
         return shares
 
+    async def begin(self) -> None:
+        """Take up what was before: connect with who keeps the limits, or ask the store what budgets have spent."""
+        if self._rounds is not None:
+            await self._rounds.greet()
+        else:
+            await asyncio.to_thread(history.recall, self._settings, self._authority, time.time())
+
     def follow(self, settings: Settings) -> None:
         """Take over another configuration; what is drawn from the limits that both have stays drawn."""
         self._settings = settings
 
-    async def admit(self, shares: Sequence[Share], route: Route, ask: Asked, size: int) -> Reservation:
+    async def admit(self, shares: Sequence[Share], route: Route, ask: Asked, size: int, price: Price) -> Reservation:
         """Reserve what a request needs, by what it asks and its body's size in bytes.
 
-        Raises LimitReached or LimitsUnavailable, whose headers say more.
+        Raises LimitReached, BudgetSpent or LimitsUnavailable, whose headers say more.
         """
-        wanted = self._demand(route, ask, size)
-        wants = [want(share, units) for share in shares if (units := wanted.of(share.limit.kind))]
+        wanted = self._demand(shares, route, ask, size, price)
+        wants = [want(share, units) for share in shares if (units := wanted.of(share.kind))]
         now = time.monotonic()
-        missing = lacking(wants, now)
-        if missing:
+        if missing := lacking(wants, now):
             await self._fill(missing, now)
             now = time.monotonic()
-            missing = lacking(wants, now)
-            if missing:
+            if missing := lacking(wants, now):
                 raise self._refused(missing[0][0], shares, now)
         taken = take(wants)
         if self._rounds is not None:
-            for one in taken:
-                self._rounds.watch(one.share)
-                if one.share.low:
-                    self._rounds.want(one.share, one.share.limit.lease)
+            for share, _, _ in taken:
+                self._rounds.watch(share)
+                if share.low:
+                    self._rounds.want(share, share.limit.lease)
         return Reservation(self, taken, wanted)
 
     def settle(self, taken: Sequence[Taken], wanted: Demand, exchange: Exchange) -> None:
         """Settle a request that has ended, by its record."""
-        tokens = demand.used(exchange, wanted)
-        cost = self._cost(exchange.model, exchange.target, tokens)
         now = time.monotonic()
-        for one in taken:
-            match one.share.limit.kind:
-                case "tokens":
-                    actual = units(tokens.input + tokens.output)
-                case "dollars":
-                    actual = units(cost.dollars, one.units)
-                case "credits":
-                    actual = units(cost.credits, one.units)
-                case _:
-                    actual = one.units
-            urgent = one.share.settle(one.window, one.units, actual, now)
+        for share, window, reserved in taken:
+            if share.kind == "requests":
+                continue
+            if share.kind == "tokens":
+                actual = demand.used(exchange, wanted)
+            elif share.kind == "dollars":
+                actual = units(exchange.cost)
+            elif share.kind == "credits":
+                actual = units(exchange.credits)
+            else:
+                actual = reserved
+            urgent = share.settle(window, reserved, actual, now)
             if self._rounds is not None:
                 if urgent:
-                    self._rounds.want(one.share, 0)
+                    self._rounds.want(share, 0)
                 else:
-                    self._rounds.watch(one.share)
-
-    def reload(self, settings: Settings) -> None:
-        """Go on with other settings; limits of the same name keep their counts. ``shared`` stays what it was."""
-        self._settings = settings
-
-    async def greet(self) -> None:
-        """Wait until whoever keeps the limits answers for the first time, a second at most."""
-        if self._rounds is not None:
-            await self._rounds.greet()
+                    self._rounds.watch(share)
 
     async def close(self) -> None:
         """Give back what others may use."""
         if self._rounds is not None:
             await self._rounds.close()
 
-    def _demand(self, route: Route, ask: Asked, size: int) -> Demand:
+    def _demand(self, shares: Sequence[Share], route: Route, ask: Asked, size: int, price: Price) -> Demand:
+        """Estimate what a request would use, and cost at the first of its targets, if it wrote all it may."""
         most = route.model.max_output
-        tokens = demand.estimate(size, ask.max_tokens, most, self._settings.reserve_default, ask.choices)
-        target = route.targets[0].label if route.targets else ""
-        return demand.Demand(tokens.input, tokens.output, ask.stream, self._cost(route.name, target, tokens))
-
-    def _cost(self, model: str, target: str, tokens: Tokens) -> Cost:
-        return self._price(model, target, tokens) if self._price is not None and target else demand.FREE
+        prompt, output = demand.estimate(size, ask.max_tokens, most, self._settings.reserve_default, ask.choices)
+        for share in shares:
+            if share.kind in _COSTS:
+                break
+        else:
+            return demand.Demand(prompt, output, ask.stream)
+        target = route.targets[0]
+        priced = price(target.upstream.name, target.model, time.time())
+        dollars, credit = priced.tariff.bill(prompt, output, 0, 0, 0) if priced is not None else (0, 0)
+        return demand.Demand(prompt, output, ask.stream, units(dollars), units(credit))
 
     def _of(self, scope: Scope, owner: str, allowance: Allowance) -> tuple[Share, ...]:
         known = self._shares.get((scope, owner))
@@ -225,13 +224,16 @@ class Limiter:
                 raise LimitsUnavailable
             self._rounds.alone(missing)
 
-    def _refused(self, share: Share, shares: Sequence[Share], now: float) -> LimitReached:
+    def _refused(self, share: Share, shares: Sequence[Share], now: float) -> LimitReached | BudgetSpent:
         limit = share.limit
         self._counts.limit_refused(limit.scope, limit.kind)
         code, words = _WORDS[limit.kind]
-        wait = max(share.ends - now, 0.001) if limit.period != "level" else _SOON
         whose = {"key": "This API key's", "group": "This API key's group's", "model": "This model's"}[limit.scope]
         headers = dict(rate_headers(shares, now))
+        if limit.kind in _COSTS:
+            message = f"{whose} {words} for this {limit.period} is spent."
+            return BudgetSpent(code, message, headers=headers, wire_type=BudgetSpent.kind)
+        wait = max(share.ends - now, 0.001) if limit.period != "level" else _SOON
         headers["retry-after"] = str(math.ceil(wait))
         headers["retry-after-ms"] = str(math.ceil(wait * 1000))
         message = f"{whose} limit of {limit.capacity:,} {words} is reached."
@@ -246,36 +248,3 @@ def remote(settings: Settings) -> Remote | None:
         problem = Problem("shared", "needs the extra redis; install it: pip install 'sluicegate[redis]'")
         raise ConfigError("this machine", (problem,))
     return RedisAuthority(settings.shared.reveal())
-
-
-def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:
-    """Give what an allowance limits."""
-    found = []
-    if allowance.requests_per_minute is not None:
-        found.append(Limit(scope, owner, "requests", "minute", allowance.requests_per_minute))
-    if allowance.tokens_per_minute is not None:
-        found.append(Limit(scope, owner, "tokens", "minute", allowance.tokens_per_minute))
-    if allowance.concurrent_streams is not None:
-        found.append(Limit(scope, owner, "streams", "level", allowance.concurrent_streams))
-    return found
-
-
-def rate_headers(shares: Sequence[Share], now: float) -> list[tuple[str, str]]:
-    """Write ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``: of several limits, the one with least left.
-
-    A reset is written as OpenAI writes it, a Go duration of whole seconds.
-    """
-    headers: list[tuple[str, str]] = []
-    for kind in ("requests", "tokens"):
-        tightest = min(
-            (share for share in shares if share.limit.kind == kind),
-            key=lambda share: share.remaining(now),
-            default=None,
-        )
-        if tightest is not None:
-            headers += (
-                (f"x-ratelimit-limit-{kind}", str(tightest.limit.capacity)),
-                (f"x-ratelimit-remaining-{kind}", str(tightest.remaining(now))),
-                (f"x-ratelimit-reset-{kind}", f"{max(0, math.ceil(tightest.ends - now))}s"),
-            )
-    return headers

@@ -109,7 +109,7 @@ def fits(pattern: str, model: str) -> bool:
 
 
 def _caller(key: Key) -> Caller:
-    limited = any(getattr(key, name) is not None for name in Allowance.__struct_fields__)
+    limited = any(getattr(key, name) not in (None, ()) for name in Allowance.__struct_fields__)
     return Caller(key.name, key.models, key.group or "", key if limited else None)
 
 

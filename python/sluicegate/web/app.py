@@ -92,7 +92,7 @@ class App:
 
     async def listen(self, clients: Sequence[socket.socket], settings: Settings) -> None:
         """Accept on sockets that are bound; they stay the caller's."""
-        await self._limiter.greet()
+        await self._limiter.begin()
         self._sockets = [one.dup() for one in clients]
         self._listening = [await _accept(self._edge, one.dup(), settings) for one in clients]
 
