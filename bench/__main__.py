@@ -14,6 +14,7 @@ from bench import rivals, scrape
 from bench.report import print_report, write_report
 from bench.rounds import Results, measure_idle, measure_rounds
 from bench.servers import (
+    Accounting,
     BenchError,
     Cores,
     Direct,
@@ -48,7 +49,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-bench-")))
         upstreams = stack.enter_context(Upstreams.start(load, folder, cores))
-        proxies = [Nginx(folder, upstreams, cores), Sluicegate(folder, upstreams, cores)]
+        proxies = [proxy(folder, upstreams, cores) for proxy in (Nginx, Sluicegate, Accounting)]
         proxies += rivals.find(arguments.rivals, folder, upstreams, cores)
         results = Results(load, cores, quick=arguments.quick, only=tuple(filter(None, arguments.only.split(","))))
         with contextlib.ExitStack() as running:

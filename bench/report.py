@@ -61,6 +61,7 @@ LATENCIES = (
     ("event on its way p99", lambda figures: float(figures["lag_us"]["p99"])),
 )
 GAP_GOAL = "added to the event gap p99, at most what nginx adds + 200 us"
+ACCOUNTING_FLOOR_US = 25.0
 SCRAPE_FLOOR_MS, SCRAPE_GOAL_MS, SCRAPE_SERIES = 5.0, 2.0, 500
 
 
@@ -97,14 +98,14 @@ def _verdict(value: float | None, floor: float | None, goal: float | None) -> st
 def print_report(results: Results, proxies: Sequence[Proxy], *, strict: bool) -> bool:
     """Print every table; true if an answer that was not a rival's was wrong (or, if strict, a floor was missed)."""
     names = [proxy.name for proxy in proxies]
-    verdicts = [*_print_bars(results, names), _print_scrape(results)]
+    verdicts = [*_print_bars(results, names), _print_accounting(results), _print_scrape(results)]
     _print_latencies(results, names)
     wrong = dict.fromkeys([*names, "direct"], 0)
     for of in results.figures.values():
         for name, rounds in of.items():
             wrong[name] += sum(one["errors"] for one in rounds)
     print("\nwrong answers: " + ", ".join(f"{name} {count}" for name, count in wrong.items()))
-    ours = wrong["nginx"] + wrong["sluicegate"] + wrong["direct"]
+    ours = wrong["nginx"] + wrong["sluicegate"] + wrong["accounting"] + wrong["direct"]
     return ours > 0 or (strict and "MISSED" in verdicts)
 
 
@@ -120,6 +121,19 @@ def _print_bars(results: Results, names: Sequence[str]) -> list[str]:
         values = [_shown(median(results, bar.scenario, name, bar.figure)) for name in names]
         print(_row([bar.what, *values, _shown(ratio), _shown(bar.floor), _shown(bar.goal), verdicts[-1]]))
     return verdicts
+
+
+def _print_accounting(results: Results) -> str:
+    """What ledger and limits cost each request: the median of the differences within each round."""
+    of = results.figures.get("json plain", {})
+    pairs = zip(of.get("accounting", []), of.get("sluicegate", []), strict=False)
+    added = [cpu_per_request(on) - cpu_per_request(off) for on, off in pairs if not on["errors"] and not off["errors"]]
+    if not added:
+        return ""
+    verdict = _verdict(statistics.median(added), ACCOUNTING_FLOOR_US, None)
+    print(f"\nledger (SQLite) and limits: {statistics.median(added):+.1f} us of CPU a request", end=" ")
+    print(f"(floor {ACCOUNTING_FLOOR_US:.0f})  {verdict}")
+    return verdict
 
 
 def _print_scrape(results: Results) -> str:

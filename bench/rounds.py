@@ -125,6 +125,8 @@ def measure_rounds(results: Results, proxies: Sequence[Proxy], rounds: int) -> N
             for proxy in proxies:
                 if scenario.upstream not in proxy.targets or (proxy.name == "direct" and not scenario.direct):
                     continue
+                if proxy.takes_part and scenario.name not in proxy.takes_part:
+                    continue
                 figures = results.run_scenario(proxy, scenario, seconds)
                 results.keep(scenario.name, proxy, figures)
                 print(f"round {number}/{rounds}  {scenario.name:<20} {proxy.name:<12} {glance(figures)}", flush=True)
@@ -137,7 +139,7 @@ def measure_idle(results: Results, proxies: Sequence[Proxy], rounds: int) -> Non
         for kind in ("plain", "tls"):
             if not results.wants(f"idle {kind}"):
                 continue
-            for proxy in proxies:
+            for proxy in (proxy for proxy in proxies if not proxy.takes_part):
                 with proxy:
                     if kind not in proxy.targets:
                         continue

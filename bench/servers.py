@@ -148,9 +148,13 @@ class Upstreams:
 
 
 class Proxy:
-    """What is measured: a context manager that runs it. `targets` maps an upstream's kind to host:port and model."""
+    """What is measured: a context manager that runs it. `targets` maps an upstream's kind to host:port and model.
+
+    `takes_part` names the scenarios that it is measured in; empty: all.
+    """
 
     name = ""
+    takes_part: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, upstreams: Upstreams, cores: Cores) -> None:
         self.folder, self.upstreams, self.cores = folder, upstreams, cores
@@ -240,15 +244,20 @@ models:
   bench-tls: {{targets: [{{upstream: tls, model: gpt-4o-mini}}]}}
 {scraped}
 keys:
-  - {{name: bench, key: {key}, models: ["*"]}}
+  - {{name: bench, key: {key}, models: ["*"]{limits}}}
 limits: {{per_upstream: 4000}}
+store: {store}
 """
+# Limits that are asked at each request and never reached.
+ALLOWED = ", requests_per_minute: 1000000000, tokens_per_minute: 1000000000000, concurrent_streams: 1000000"
 
 
 class Sluicegate(Proxy):
-    """This package's gateway, as installed; a debug build is refused."""
+    """This package's gateway, as installed, without a ledger; a debug build is refused."""
 
     name = "sluicegate"
+    store = "none"
+    limits = ""
     admin = ""
     build = ""
 
@@ -257,10 +266,13 @@ class Sluicegate(Proxy):
         entry = "  scrape-{number}: {{targets: [{{upstream: plain, model: gpt-4o-mini}}]}}"
         scraped = "\n".join(entry.format(number=number) for number in range(SCRAPED_MODELS))
         ports = {"plain": self.upstreams.plain, "tls": self.upstreams.tls, "ca_file": self.upstreams.ca_file}
-        configuration = self.folder / "sluicegate.yaml"
-        configuration.write_text(SLUICEGATE.format(key=KEY, scraped=scraped, **ports))
+        folder = self.folder / self.name.replace(" ", "-")
+        folder.mkdir(exist_ok=True)
+        configuration = folder / "sluicegate.yaml"
+        configured = {"store": self.store.format(folder=folder), "limits": self.limits}
+        configuration.write_text(SLUICEGATE.format(key=KEY, scraped=scraped, **ports, **configured))
         command = [sys.executable, "-m", "sluicegate", "serve", "--config", str(configuration)]
-        self.process = Process(self.cores.pinned(self.cores.proxy, command), self.folder / "sluicegate.log")
+        self.process = Process(self.cores.pinned(self.cores.proxy, command), folder / "sluicegate.log")
         ready = self.process.line(r"ready listen=http://(\S+) admin=(\S+)")
         self.targets = {"plain": (ready[1], "bench"), "tls": (ready[1], "bench-tls")}
         self.admin = ready[2]
@@ -280,3 +292,12 @@ class Sluicegate(Proxy):
     @override
     def version(self) -> str:
         return self.build
+
+
+class Accounting(Sluicegate):
+    """The same with its ledger and limits on."""
+
+    name = "accounting"
+    store = "sqlite:///{folder}/rows.db"
+    limits = ALLOWED
+    takes_part = ("json plain",)
