@@ -4,7 +4,9 @@
 use sluicegate::answer::Verdict;
 use sluicegate::connection::{Actions, Connection, Resolution};
 use sluicegate::dialect::Dialect;
+use sluicegate::page::{Finishes, Note, Page};
 use sluicegate::plan::{End, Limits, Plan, Times};
+use sluicegate::tariff::{Rates, Rounding, Tariff};
 use sluicegate::upload::Upload;
 use std::sync::Arc;
 
@@ -69,6 +71,7 @@ fn plan(choice: u8) -> Arc<Plan> {
         tidy: chat,
         ensure_done: !bit(7),
         insert: bit(6).then(|| b"\"$schema\":1"[..].into()),
+        page: (choice & 7 == 7).then(page),
         done: if chat { b"data: [DONE]\n\n"[..].into() } else { [].into() },
         heartbeat: BEAT.into(),
         errors: End::ALL
@@ -85,6 +88,18 @@ fn plan(choice: u8) -> Arc<Plan> {
 fn without_late_line_feeds(bytes: &[u8]) -> Vec<u8> {
     let late = |at: usize| bytes[at] == b'\n' && bytes[..at].ends_with(b"\n\r");
     (0..bytes.len()).filter(|&at| !late(at)).map(|at| bytes[at]).collect()
+}
+
+/// Everything that a page may want; the dialect is chat's then.
+fn page() -> Page {
+    let finishes =
+        Finishes { known: [(b"end"[..].into(), b"\"stop\""[..].into())].into(), other: b"\"other\""[..].into() };
+    let rates = Rates { input: 1 << 30, output: 1 << 31, ..Rates::default() };
+    Page {
+        note: Some(Note { name: "more".into(), open: b"{\"p\":1"[..].into(), raw: true }),
+        tariff: Some(Arc::new(Tariff::new(rates, Vec::new(), Some((1 << 40, Rounding::Up))))),
+        finishes: Some(Arc::new(finishes)),
+    }
 }
 
 fn answer(plan: &Arc<Plan>, reads: &[(&[u8], bool)]) -> Seen {

@@ -78,9 +78,12 @@ pub fn check(input: &[u8]) {
     {
         assert_eq!(length, whole.body.len() as u64);
     }
-    if let Some(request) = incoming::read(response, limits.head, &["accept", "content-type"]) {
+    if let Some(request) = incoming::read(response, limits.head, &["accept", "content-type"], &[]) {
         assert!(response.ends_with(request.body));
-        assert_eq!(None, incoming::read(&response[..response.len() - 1], limits.head, &["accept", "content-type"]));
+        assert_eq!(
+            None,
+            incoming::read(&response[..response.len() - 1], limits.head, &["accept", "content-type"], &[])
+        );
     }
 }
 

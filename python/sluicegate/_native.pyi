@@ -127,6 +127,7 @@ class Plan:
         tidy: bool,
         ensure_done: bool,
         insert: bytes | None,
+        finishes: tuple[dict[str, str], str] | None,
         done: bytes,
         heartbeat: bytes,
         errors: dict[str, bytes],
@@ -139,7 +140,16 @@ class Plan:
         heartbeat; infinity for never.
 
         ``errors`` are the dialect's error events by the ends of ``STREAM_ENDS``; ``gaps`` is a slot of ``bank``.
+        ``finishes``: what the page says for each finish reason of upstreams, and for all others.
         Raises ValueError for a dialect or an end that there is not.
+        """
+
+    def for_one(self, *, note: tuple[str, bytes, bool] | None = None, tariff: Tariff | None = None) -> Plan:
+        """The same plan for one request.
+
+        ``note``: a member's name, its value (an object that is not empty, without its closing brace) and whether the
+        upstream's text is repeated in it; it stands at the end of the answer's body or last event. ``tariff``: by what
+        usage is billed in credits.
         """
 
 @final
@@ -246,8 +256,10 @@ class Outcome:
 class Heads:
     """Reads the plainest of clients' requests, which is what nearly all are."""
 
-    def __new__(cls, limit: int, forwarded: Sequence[str]) -> Heads:
-        """``limit`` bytes of a head at most; ``forwarded`` are the headers that go through, in lower case."""
+    def __new__(cls, limit: int, forwarded: Sequence[str], left: Sequence[str]) -> Heads:
+        """``limit`` bytes of a head at most; ``forwarded`` are the headers that go through, ``left`` those with which a
+        request is not plain, in lower case.
+        """
 
     def read(self, data: bytes, connection: RequestHandler, surplus: bool, /) -> Plain | None:
         """The request that ``data`` is, if it is one plain request and nothing else; None: have it parsed.

@@ -49,12 +49,21 @@ class Profile(msgspec.Struct, frozen=True):
     strict_stream_options: bool = False
     #: ``$schema`` stands in whole answers, and its document below the mount.
     schema: bool = False
-    #: Which dialect errors are written in; empty: the endpoint's own.
-    errors: str = ""
     #: The body's ``fallbacks`` name further models, and do not go up.
     consumes_fallbacks: bool = False
+    #: Whose errors, field rules and additions to answers; empty: the dialect's own errors and nothing else.
+    page: str = ""
+    #: A header in which a key may come, beside the two that all mounts read; in lower case.
+    key_header: str = ""
+    #: The header that asks, by ``true``, for the upstream's own text in an answer; in lower case.
+    raw_header: str = ""
     #: What is missing before a mount may use it; empty: nothing.
     missing: str = ""
+
+    @property
+    def own_headers(self) -> tuple[str, ...]:
+        """The headers that only this profile reads."""
+        return tuple(header for header in (self.key_header, self.raw_header) if header)
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -203,6 +212,10 @@ class Exchange(msgspec.Struct, eq=False):
     group: str = ""
     requested_model: str = ""
     stream: bool = False
+    #: The client wants the upstream's own text repeated.
+    raw_response: bool = False
+    #: The request's parameters as answers repeat them: JSON. Empty where the page does not.
+    model_params: bytes = b""
     #: The configured model's name: the ``model`` label. ``_other`` until a model is found.
     model: str = "_other"
     #: ``upstream/model`` as metrics say it: bounded by the configuration.

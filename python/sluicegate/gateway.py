@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate import errors
 from sluicegate.attempts import Attempts, Journey
-from sluicegate.dialects import request, speech
+from sluicegate.dialects import pages, request, speech
 from sluicegate.exchange import row
 from sluicegate.heartbeats import Heartbeats
 from sluicegate.ledger.prices import bill
@@ -141,6 +141,8 @@ class Gateway:
         ask = request.read(body, strict_stream_options=exchange.mount.profile.strict_stream_options)
         exchange.requested_model = ask.model
         exchange.stream = ask.stream
+        if exchange.mount.profile.page:
+            pages.check(exchange, body)
         return ask
 
     def _where_it_goes(self, exchange: Exchange, caller: Caller, ask: Ask) -> Route:
@@ -192,15 +194,7 @@ class Gateway:
 
     def _begin(self, exchange: Exchange, ask: Ask, seat: Seat) -> Attempt:
         deadline, times = self._attempts.begin(exchange, seat), seat.target.times
-        plan = self._plans.of(
-            exchange.mount,
-            exchange.endpoint.dialect,
-            seat.route.name,
-            ask.model,
-            times,
-            stream=ask.stream,
-            asked=ask.wants_usage,
-        )
+        plan = self._plans.of(exchange, seat.route.name, times, asked=ask.wants_usage)
         attempt = self._live[exchange] = self._upstreams.attempt(exchange.upstream, plan, times.connect, deadline)
         return attempt
 
@@ -333,8 +327,9 @@ class Gateway:
         if exchange.committed or exchange.status != 200:  # noqa: PLR2004
             self._reply_error(exchange, error)
             return
-        dialect = exchange.mount.profile.errors or exchange.endpoint.dialect
-        self._heartbeats.last_words(exchange, speech.error_event(dialect, error.code, error.message))
+        page = exchange.mount.profile.page
+        event = speech.error_event(exchange.endpoint.dialect, error.code, error.message, page)
+        self._heartbeats.last_words(exchange, event)
         self._record(exchange)
         await exchange.client.end(reusable=False)
 
@@ -342,8 +337,8 @@ class Gateway:
     def _reply_error(exchange: Exchange, error: errors.RequestFailed) -> None:
         if exchange.status not in (0, error.status) or exchange.bytes_out:
             return
-        dialect = exchange.mount.profile.errors or exchange.endpoint.dialect
-        body = speech.error_body(dialect, error, exchange.id)
+        shape = speech.shape(exchange.mount.profile.page, exchange.endpoint.dialect)
+        body = speech.error_body(shape, error, exchange.id, exchange)
         exchange.bytes_out = len(body)
         limits = exchange.reservation.headers() if exchange.reservation is not None else ()
         headers = [("content-type", "application/json"), *limits, *error.headers.items()]

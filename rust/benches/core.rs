@@ -239,6 +239,7 @@ fn plan(model: Option<&[u8]>) -> Arc<Plan> {
         tidy: true,
         ensure_done: true,
         insert: None,
+        page: None,
         done: Box::from(&b"data: [DONE]\n\n"[..]),
         heartbeat: Box::from(&b": keep-alive\n\n"[..]),
         errors: Vec::new(),

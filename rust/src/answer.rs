@@ -12,6 +12,7 @@
 use crate::dialect::read_body;
 use crate::http1::{BodyKind, Head as HttpHead, Piece};
 use crate::json::scan::{Cursor, Kind};
+use crate::page::{whole, Facts};
 use crate::plan::{End, Micros, Plan};
 use crate::relay::{Account, Relay, Step};
 use std::sync::Arc;
@@ -131,7 +132,7 @@ impl Answer {
                 match purpose {
                     _ if data.len() <= room => Turn::Going,
                     // What matters of an error stands at its beginning.
-                    Purpose::Error => self.collected(),
+                    Purpose::Error => self.collected(now),
                     _ => self.unfit("upstream_too_large"),
                 }
             }
@@ -146,8 +147,8 @@ impl Answer {
                 let step = relay.eof(now, clean, out);
                 self.after(step)
             }
-            State::Collecting { purpose: Purpose::Error, .. } => self.collected(),
-            State::Collecting { .. } if clean => self.collected(),
+            State::Collecting { purpose: Purpose::Error, .. } => self.collected(now),
+            State::Collecting { .. } if clean => self.collected(now),
             State::Collecting { .. } | State::Waiting => self.lost("upstream_truncated", "cut inside the answer"),
             State::Given => Turn::Going,
         }
@@ -210,7 +211,7 @@ impl Answer {
             State::Collecting { purpose: Purpose::Error, last_byte, .. }
                 if now.saturating_sub(*last_byte) > times.idle =>
             {
-                self.collected()
+                self.collected(now)
             }
             // A stream that was asked for must begin in time, whatever else the upstream sends instead.
             State::Waiting | State::Collecting { .. }
@@ -274,7 +275,7 @@ impl Answer {
         Turn::Verdict(Box::new(head))
     }
 
-    fn collected(&mut self) -> Turn {
+    fn collected(&mut self, now: Micros) -> Turn {
         let State::Collecting { purpose, body, .. } = std::mem::replace(&mut self.state, State::Given) else {
             return Turn::Going;
         };
@@ -296,7 +297,9 @@ impl Answer {
             let reading = read_body(self.plan.dialect, &body);
             head.reported = reading.reported;
             if head.verdict == Verdict::Body {
-                head.body = edited(&self.plan, body, reading.model);
+                let latency = now.saturating_sub(self.sent_at);
+                let facts = Facts { dialect: self.plan.dialect, latency, reported: head.reported };
+                head.body = whole(&self.plan, body, reading.model, &facts);
             }
         }
         Turn::Verdict(Box::new(head))
@@ -361,30 +364,4 @@ fn whole_object(body: &[u8]) -> Option<bool> {
         Ok(_) => cursor.end().is_ok().then_some(true),
         Err(_) => Some(false),
     }
-}
-
-/// The answer as the plan wants it: most often as it came.
-fn edited(plan: &Plan, body: Vec<u8>, model: Option<std::ops::Range<usize>>) -> Vec<u8> {
-    let model = plan.model.as_deref().zip(model);
-    if model.is_none() && plan.insert.is_none() {
-        return body;
-    }
-    let mut out = Vec::with_capacity(body.len() + 256);
-    let mut from = 0;
-    if let Some(member) = &plan.insert {
-        let open = memchr::memchr(b'{', &body).map_or(0, |i| i + 1);
-        out.extend_from_slice(&body[..open]);
-        out.extend_from_slice(member);
-        if Cursor::at(&body, open).peek() == Kind::String {
-            out.push(b',');
-        }
-        from = open;
-    }
-    if let Some((name, span)) = model {
-        out.extend_from_slice(&body[from..span.start]);
-        out.extend_from_slice(name);
-        from = span.end;
-    }
-    out.extend_from_slice(&body[from..]);
-    out
 }

@@ -7,7 +7,7 @@
 //! - [`dialect`]: what an event or a whole answer means; usage.
 //! - [`request`]: what a request body asks, and its splicing. [`upload`]: the request on its way up.
 //! - [`http1`], [`tls`]: a request's head out, a response in; rustls fed and drained by hand.
-//! - [`plan`]: what is to be done to one exchange's bytes, and how it can end.
+//! - [`plan`]: what is to be done to one exchange's bytes, and how it can end. [`page`]: what is put into answers.
 //! - [`relay`]: one stream from an upstream to a client. [`answer`]: one request's answer, streamed or whole.
 //! - [`connection`]: one pooled socket's life.
 //! - [`tariff`]: what tokens cost, and what that is in credits.
@@ -26,6 +26,7 @@ pub mod dialect;
 pub mod http1;
 pub mod json;
 pub mod metrics;
+pub mod page;
 pub mod plan;
 #[cfg(feature = "python")]
 pub mod python;

@@ -4,6 +4,7 @@
 
 use crate::dialect::Dialect;
 use crate::metrics::{Bank, Slot};
+use crate::page::Page;
 use std::sync::Arc;
 
 /// Microseconds; points in time count from any fixed start.
@@ -38,7 +39,7 @@ pub struct Times {
 }
 
 /// What to do to the bytes of one kind of request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// How the upstream's bytes are read.
     pub dialect: Dialect,
@@ -56,6 +57,8 @@ pub struct Plan {
     pub ensure_done: bool,
     /// Text of a member put first into whole answers, without a comma.
     pub insert: Option<Box<[u8]>>,
+    /// What an API page wants put into answers.
+    pub page: Option<Page>,
     /// The dialect's sentinel event.
     pub done: Box<[u8]>,
     /// The comment that breaks a silence, blank line included.
@@ -71,9 +74,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Events have to be seen whole, since parts of them are replaced.
+    /// Parts of any event may have to be replaced.
     pub fn rewrites(&self) -> bool {
         self.model.is_some() || self.fill_choices
+    }
+
+    /// Events have to be seen whole.
+    pub fn needs_whole_events(&self) -> bool {
+        self.rewrites() || self.page.as_ref().is_some_and(Page::rewrites)
     }
 
     /// The event that tells the client of `end`; empty where there is none.

@@ -17,6 +17,7 @@ use crate::plan::{End, Micros, Plan};
 use crate::sse::{Splitter, BOM};
 use std::sync::Arc;
 
+mod last;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -173,7 +174,8 @@ impl Relay {
 
     /// Bytes kept in memory for this stream.
     pub fn held(&self) -> usize {
-        self.story.held.len() + self.splitter.pending().len()
+        let last = self.story.last.as_ref().map_or(0, |last| last.held());
+        self.story.held.len() + self.splitter.pending().len() + last
     }
 
     /// True once the answer is the client's but its message is not open yet.
@@ -211,7 +213,7 @@ impl Relay {
         let limits = self.story.plan.limits;
         let pending = self.splitter.pending().len();
         if pending > limits.event && self.story.ended.is_none() {
-            if self.story.plan.rewrites() {
+            if self.story.plan.needs_whole_events() {
                 // The event is given up, not relayed: half of it would hide the error event from SDKs.
                 self.splitter.finish();
                 return self.end(End::EventTooLarge, out);

@@ -315,7 +315,7 @@ CASES: dict[str, tuple[object, list[str]]] = {
         [
             (
                 'mounts[0].profile: "caicaini" is not built yet: credits, its error envelope and its finish reasons '
-                "are missing; built: openai, transparent, prefixed"
+                "are missing; built: openai, transparent, prefixed, bifrost"
             )
         ],
     ),

@@ -20,7 +20,7 @@ PROFILES: Mapping[str, str] = MappingProxyType(
         "openai": "",
         "transparent": "",
         "prefixed": "",
-        "bifrost": "the `fallbacks` field, `extra_fields` and its error shape are missing",
+        "bifrost": "",
         "caicaini": "credits, its error envelope and its finish reasons are missing",
     }
 )
@@ -164,7 +164,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     profile: Annotated[
         str,
         Setting(
-            "openai, transparent or prefixed; bifrost and caicaini are not built yet: refused",
+            "openai, transparent, prefixed or bifrost; caicaini is not built yet: refused",
             choice("profile", *PROFILES),
         ),
     ] = "openai"

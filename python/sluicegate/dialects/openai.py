@@ -17,18 +17,27 @@ _OURS = frozenset({"gateway_draining", "internal_error", "gateway_overloaded"})
 
 def error_body(error: RequestFailed) -> bytes:
     """Write ``{"error": {"message", "type", "param", "code"}}``, all four always there."""
-    what = _error(error.message, _type_of(error), error.param, error.wire_code or error.code)
-    return json.dumps({"error": what}).encode()
+    return json.dumps({"error": error_of(error)}).encode()
+
+
+def error_of(error: RequestFailed) -> dict[str, str | None]:
+    """Give ``message``, ``type``, ``param`` and ``code`` of an error."""
+    return _error(error.message, _type_of(error), error.param, error.wire_code or error.code)
 
 
 def error_event(code: str, message: str) -> bytes:
     """Write ``data: {"error": ...}``: what both SDKs raise on, on chat and completions."""
-    return b"data: " + json.dumps({"error": _error(message, _end_type(code), None, code)}).encode() + b"\n\n"
+    return b"data: " + json.dumps({"error": error_at_the_end(code, message)}).encode() + b"\n\n"
+
+
+def error_at_the_end(code: str, message: str) -> dict[str, str | None]:
+    """Give the same four members of what ended a stream."""
+    return _error(message, _end_type(code), None, code)
 
 
 def responses_error_event(code: str, message: str) -> bytes:
     """Write the Responses API's ``error`` event, nested as recorded and flat as documented (wire.md 2.8)."""
-    error = _error(message, _end_type(code), None, code)
+    error = error_at_the_end(code, message)
     event = {"type": "error", "code": code, "message": message, "param": None, "error": error}
     return b"event: error\ndata: " + json.dumps(event).encode() + b"\n\n"
 

@@ -1,5 +1,7 @@
 """Which family's words a dialect uses: error bodies and events for clients, credential headers for upstreams.
 
+Errors have a *shape*: the dialect's own, or that of an API page whose errors are its own (:func:`shape`).
+
 Gemini, Cohere and unknown clients get OpenAI's error shapes until they have endpoints of their own.
 """
 
@@ -7,24 +9,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluicegate.dialects import anthropic, openai
+from sluicegate.dialects import anthropic, bifrost, openai
 
 if TYPE_CHECKING:
     from sluicegate.errors import RequestFailed
+    from sluicegate.exchange import Exchange
 
 #: The comment that breaks a silence: every reader of event streams passes over it (WHATWG 9.2.6).
 HEARTBEAT = b": keep-alive\n\n"
 
 
-def error_body(dialect: str, error: RequestFailed, request_id: str) -> bytes:
-    """Write the JSON body that tells a client of wire dialect ``dialect`` why its request failed."""
-    if dialect == anthropic.DIALECT:
+_PAGES_OF_THEIR_OWN = frozenset({bifrost.NAME})
+
+
+def shape(page: str, dialect: str) -> str:
+    """Tell in which shape an endpoint of wire dialect ``dialect`` writes errors on a mount that speaks as ``page``.
+
+    A page replaces OpenAI's shapes only: clients of other dialects read their own.
+    """
+    return page if page in _PAGES_OF_THEIR_OWN and dialect != anthropic.DIALECT else dialect
+
+
+def error_body(shape: str, error: RequestFailed, request_id: str, exchange: Exchange | None = None) -> bytes:
+    """Write the JSON body that tells a client why its request failed; ``exchange`` is what is known of it."""
+    if shape == anthropic.DIALECT:
         return anthropic.error_body(error, request_id)
+    if shape == bifrost.NAME:
+        return bifrost.error_body(error, request_id, exchange)
     return openai.error_body(error)
 
 
-def error_event(dialect: str, code: str, message: str) -> bytes:
-    """Write the event, blank line included, that ends a stream which had already begun.
+def error_event(dialect: str, code: str, message: str, page: str = "") -> bytes:
+    """Write the event, blank line included, that ends a stream of ``dialect`` which had already begun.
+
+    On chat and completions ``page`` may have its own.
 
     ``code`` is a key of :data:`sluicegate.errors.STREAM_ENDS` or an error's code, ``message`` its words.
     """
@@ -32,6 +50,8 @@ def error_event(dialect: str, code: str, message: str) -> bytes:
         return anthropic.error_event(code, message)
     if dialect == openai.RESPONSES:
         return openai.responses_error_event(code, message)
+    if page == bifrost.NAME:
+        return bifrost.error_event(code, message)
     return openai.error_event(code, message)
 
 

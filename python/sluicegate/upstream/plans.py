@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from sluicegate._native import Plan
-from sluicegate.dialects import speech
+from sluicegate.dialects import pages, speech
 from sluicegate.dialects.wire import wire
 from sluicegate.errors import STREAM_ENDS
 
 if TYPE_CHECKING:
     from sluicegate._native import Bank
     from sluicegate.config import Settings, Timeouts
-    from sluicegate.exchange import Mount
+    from sluicegate.exchange import Exchange, Mount
 
 #: Where a mount that says `$schema` serves it.
 SCHEMA_PATH = "/schemas/ChatCompletion.json"
@@ -36,22 +36,30 @@ class Plans:
         self._gaps = event_gap
         self._kept: dict[tuple[str, str, str, int, bool, bool], Plan] = {}
 
-    def of(
-        self, mount: Mount, dialect: str, model: str, requested: str, times: Timeouts, *, stream: bool, asked: bool
-    ) -> Plan:
-        """The plan for a request to configured model ``model``, asked for as ``requested``.
+    def of(self, exchange: Exchange, model: str, times: Timeouts, *, asked: bool) -> Plan:
+        """The plan for an exchange's next attempt, which goes to configured model ``model``.
 
         ``times`` are the target's own object in the settings: by being that it tells targets apart. ``asked``: the
         client asked for the usage event itself.
         """
+        mount, dialect, stream = exchange.mount, exchange.endpoint.dialect, exchange.stream
         key = (mount.prefix, dialect, model, id(times), stream, asked)
         plan = self._kept.get(key)
         if plan is None:
-            shown = requested if self._shows_requested(mount, model) else None
+            shown = exchange.requested_model if self._shows_requested(mount, model) else None
             plan = self._make(mount, dialect, model, shown, times, stream=stream, asked=asked)
             if shown is None:
                 self._kept[key] = plan
-        return plan
+        return self._for_one(plan, exchange, model) if mount.profile.page else plan
+
+    def _for_one(self, plan: Plan, exchange: Exchange, model: str) -> Plan:
+        """The same plan with what the mount's page says of this request's answer by configured model ``model``."""
+        note = pages.note(exchange)
+        if note is None:
+            return plan
+        # Who hides the provider's model name does not want it told here.
+        raw = exchange.raw_response and not self._shows_requested(exchange.mount, model)
+        return plan.for_one(note=(*note, raw))
 
     def _shows_requested(self, mount: Mount, model: str) -> bool:
         chosen = self._models[model].model_in_response or mount.profile.model_in_answers
@@ -84,8 +92,11 @@ class Plans:
             tidy=spoken.tidy and profile.tidy,
             ensure_done=ensure,
             insert=b'"$schema":' + orjson.dumps(schema) if schema else None,
+            finishes=None,
             done=spoken.done,
-            errors={code: speech.error_event(dialect, code, words) for code, words in STREAM_ENDS.items()},
+            errors={
+                code: speech.error_event(dialect, code, words, profile.page) for code, words in STREAM_ENDS.items()
+            },
             heartbeat=speech.HEARTBEAT,
             limits=self._limits,
             times=(times.first_content, times.idle, times.done_grace, heartbeat),

@@ -196,7 +196,7 @@ class App:
             head_time=settings.timeouts.header,
             head_size=settings.limits.head,
             connections=_connections(settings.limits.connections),
-            plain=(Heads(settings.limits.head, sorted(FORWARDED)), front.answer_plain),
+            plain=(Heads(settings.limits.head, sorted(FORWARDED), _own_headers(settings)), front.answer_plain),
         )
 
     def _close_listeners(self) -> None:
@@ -287,6 +287,11 @@ def _connections(wanted: int) -> int:
     if fitting < wanted:
         log.warning("limits.connections: open files allow %d of %d; raise their hard limit for more", fitting, wanted)
     return fitting
+
+
+def _own_headers(settings: Settings) -> Sequence[str]:
+    """Name the headers that only the profiles in use read."""
+    return sorted({header for mount in settings.mounts for header in PROFILES[mount.profile].own_headers})
 
 
 def mounts(settings: Settings) -> list[Mount]:

@@ -11,7 +11,7 @@ from sluicegate.dialects.speech import error_body, error_headers
 from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
 from sluicegate.exchange import Exchange
 from sluicegate.web import head
-from sluicegate.web.message import Message
+from sluicegate.web.message import Message, credentials
 from sluicegate.web.models import model_list, one_model
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.request import Parsed
@@ -154,7 +154,8 @@ class Front:
         self, request: Request, route: Relay, request_id: str, received: float, received_at: float
     ) -> Whole | Opened:
         own_headers = error_headers(route.errors, request_id)
-        message = Message(request, self._bounds, request_id, received, own_headers)
+        profile = route.mount.profile
+        message = Message(request, self._bounds, request_id, received, own_headers, profile.key_header)
         exchange = Exchange(
             id=request_id,
             endpoint=route.endpoint,
@@ -162,6 +163,7 @@ class Front:
             client=message,
             received=received,
             received_at=received_at,
+            raw_response=bool(profile.raw_header) and isinstance(request, Parsed) and request.says(profile.raw_header),
         )
         try:
             await self._gateway.answer(exchange)
@@ -174,7 +176,7 @@ class Front:
         if isinstance(route, Schema):
             body = chat_completion_schema(route.address)
         else:
-            body = self._models(route, *request.credentials)
+            body = self._models(route, *credentials(request, route.mount.profile.key_header))
         return Whole(request_id, 200, (), body, close=request.unread)
 
     def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:

@@ -20,13 +20,14 @@ from sluicegate._native import Plain
 from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsupported, ClientLeft
 from sluicegate.exchange import Sink
 from sluicegate.web.opened import Opened
+from sluicegate.web.request import Parsed
 from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluicegate.web.capacity import Bodies
-    from sluicegate.web.request import Parsed, Request
+    from sluicegate.web.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,14 @@ class Bounds:
     bodies: Bodies
 
 
+def credentials(request: Request, key_header: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Give every ``Authorization`` and every ``x-api-key`` header's value; ``key_header`` counts as the latter."""
+    if not key_header or not isinstance(request, Parsed):  # whoever sends one is not plain
+        return request.credentials
+    authorizations, api_keys = request.credentials
+    return authorizations, (*api_keys, *request.every(key_header))
+
+
 #: A body that comes with its head and is no larger than this is not counted: it fits into the connection's own buffer.
 _SMALL = 16 << 10
 
@@ -52,6 +61,7 @@ class Message(msgspec.Struct, eq=False):
     """One request and its answer: :class:`sluicegate.exchange.Client` over aiohttp.
 
     ``received`` is the monotonic time of the request's head, ``own_headers`` go into every answer.
+    ``key_header`` is one more header in which a key may come.
     """
 
     _request: Request
@@ -59,6 +69,7 @@ class Message(msgspec.Struct, eq=False):
     _request_id: str
     _received: float
     _own_headers: Sequence[tuple[str, str]] = ()
+    _key_header: str = ""
     _ended: bool = False
     # What the bodies' count has of this request.
     _held: int = 0
@@ -70,7 +81,7 @@ class Message(msgspec.Struct, eq=False):
     @property
     def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
         """Every ``Authorization`` and every ``x-api-key`` header's value."""
-        return self._request.credentials
+        return credentials(self._request, self._key_header)
 
     @property
     def headers(self) -> str:

@@ -26,13 +26,16 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             Profile(
                 name="bifrost",
                 usage_event="always",
-                missing=MISSING["bifrost"],
+                page="bifrost",
+                consumes_fallbacks=True,
+                key_header="x-bf-vk",
+                raw_header="x-bf-send-back-raw-response",
             ),
             Profile(
                 name="caicaini",
                 model_in_answers="requested",
                 usage_event="always",
-                errors="anthropic-messages",
+                page="caicaini",
                 missing=MISSING["caicaini"],
             ),
         )

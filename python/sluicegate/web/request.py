@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import HttpVersion, HttpVersion10
 
 from sluicegate._native import Plain
-from sluicegate.web.profiles import FORWARDED
+from sluicegate.web.profiles import FORWARDED, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ _READ = frozenset(
         "x-api-key",
         "x-request-id",
     }
-)
+).union(*(profile.own_headers for profile in PROFILES.values()))
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -148,6 +148,10 @@ class Parsed:
     def credentials(self) -> tuple[Sequence[str], Sequence[str]]:
         """Every ``Authorization`` and every ``x-api-key`` header's value."""
         return self.every("authorization"), self.every("x-api-key")
+
+    def says(self, header: str) -> bool:
+        """Tell whether a header of a profile's own is there and says ``true``."""
+        return self.first.get(header, "").lower() == "true"
 
     @property
     def given_id(self) -> str | None:

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from sluicegate.dialects import speech
 from sluicegate.errors import MethodNotAllowed, NotFound
 from sluicegate.web.profiles import DEFAULT_DIALECT
 
@@ -38,11 +39,14 @@ class Relay:
 class ModelList:
     """``GET {prefix}/models``."""
 
+    mount: Mount
+
 
 @dataclass(frozen=True, slots=True)
 class OneModel:
     """``GET {prefix}/models/{id}``; ids contain slashes, escaped or not."""
 
+    mount: Mount
     model: str
 
 
@@ -66,16 +70,16 @@ class Routes:
             for endpoint in endpoints:
                 exact[prefix + endpoint.path] = (
                     "POST",
-                    Relay(mount, endpoint, mount.profile.errors or endpoint.dialect),
+                    Relay(mount, endpoint, speech.shape(mount.profile.page, endpoint.dialect)),
                 )
-            exact[f"{prefix}/models"] = ("GET", ModelList())
+            exact[f"{prefix}/models"] = ("GET", ModelList(mount))
             if mount.profile.schema:
                 address = schema_address(mount)
                 for path in (f"{prefix}{_SCHEMA}", urlsplit(address or "").path):
                     exact[path] = ("GET", Schema(address))
         self._exact: Mapping[str, tuple[str, Route]] = exact
         self._relays = {path: route for path, (_, route) in exact.items() if isinstance(route, Relay)}
-        self._below = tuple(f"{mount.prefix.rstrip('/')}/models/" for mount in mounts)
+        self._mounts = tuple((mount.prefix.rstrip("/"), mount) for mount in mounts)
 
     def relay(self, path: str) -> Relay | None:
         """Give where a POST to a path is relayed to, or None."""
@@ -89,15 +93,21 @@ class Routes:
         return route
 
     def dialect(self, path: str) -> str:
-        """Tell in which dialect an error about a path is written."""
+        """Tell in which shape an error about a path is written."""
         _, route = self._exact.get(path, ("", None))
-        return route.errors if isinstance(route, Relay) else DEFAULT_DIALECT
+        if isinstance(route, Relay):
+            return route.errors
+        page, longest = "", -1
+        for prefix, mount in self._mounts:
+            if path.startswith(f"{prefix}/") and len(prefix) > longest:
+                page, longest = mount.profile.page, len(prefix)
+        return speech.shape(page, DEFAULT_DIALECT)
 
     def _model(self, path: str) -> tuple[str, Route]:
-        for below in self._below:
-            model = path.removeprefix(below)
+        for prefix, mount in self._mounts:
+            model = path.removeprefix(f"{prefix}/models/")
             if model and model != path and not _BROKEN_ESCAPE.search(model):
-                return "GET", OneModel(unquote_to_bytes(model).decode("utf-8", "replace"))
+                return "GET", OneModel(mount, unquote_to_bytes(model).decode("utf-8", "replace"))
         raise NotFound("unknown_path", "There is nothing at this path.")
 
 

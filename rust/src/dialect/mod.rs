@@ -76,6 +76,8 @@ pub struct Reading {
     pub error: Option<InBandError>,
     /// It holds no choice but a usage object: a client that did not ask for usage does not expect it.
     pub usage_only: bool,
+    /// It brings usage, be it beside a choice.
+    pub usage: bool,
     /// Its data is not JSON.
     pub malformed: bool,
     /// Where the model's name stands in the event's data, quotes included.
@@ -165,9 +167,17 @@ impl Dialect {
         ALL.into_iter().find(|dialect| dialect.as_str() == name)
     }
 
-    /// `[DONE]` ends its streams.
-    fn ends_with_done(self) -> bool {
+    /// `[DONE]` ends its streams; its answers are `choices`, each with its `finish_reason`.
+    pub fn ends_with_done(self) -> bool {
         matches!(self, Self::OpenAiChat | Self::OpenAiCompletions)
+    }
+
+    /// Where in the events of its streams the usage of the whole answer stands.
+    pub fn usage_path(self) -> &'static [&'static str] {
+        match self {
+            Self::OpenAiResponses => &["response", "usage"],
+            _ => &["usage"],
+        }
     }
 }
 
@@ -300,6 +310,7 @@ impl Reader {
     fn count(&mut self, event: Event) -> Reading {
         let mut reading = event.reading;
         if let Some(usage) = event.usage {
+            reading.usage = true;
             self.tally.add(usage, event.usage_of_one_choice || reading.usage_only);
         }
         if reading.error.is_some() {

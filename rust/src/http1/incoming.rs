@@ -35,8 +35,9 @@ pub struct Incoming<'a> {
 }
 
 /// Reads a request whose head is at most `limit` bytes. `forwarded` are the names, in lower case, of the headers that go
-/// through. `None`: it is not a plain one, and the server's parser has to look at it.
-pub fn read<'a, N: AsRef<str>>(data: &'a [u8], limit: usize, forwarded: &[N]) -> Option<Incoming<'a>> {
+/// through; `left` of those that only the other reader knows. `None`: it is not a plain one, and the server's parser has
+/// to look at it.
+pub fn read<'a, N: AsRef<str>>(data: &'a [u8], limit: usize, forwarded: &[N], left: &[N]) -> Option<Incoming<'a>> {
     let end = memmem::find(&data[..data.len().min(limit)], b"\r\n\r\n")?;
     let (head, body) = (std::str::from_utf8(&data[..end + 2]).ok()?, &data[end + 4..]);
     let mut lines = Lines(head);
@@ -57,6 +58,9 @@ pub fn read<'a, N: AsRef<str>>(data: &'a [u8], limit: usize, forwarded: &[N]) ->
             return None;
         }
         seen.note(name, value)?;
+        if left.iter().any(|other| other.as_ref().eq_ignore_ascii_case(name)) {
+            return None;
+        }
         if let Some(name) = forwarded.iter().find(|known| known.as_ref().eq_ignore_ascii_case(name)) {
             // White space within a value is legal, but what a tab means to the next reader is not ours to find out.
             if value.contains('\t') {

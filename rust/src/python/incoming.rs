@@ -9,21 +9,22 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 pub struct Heads {
     limit: usize,
     forwarded: Vec<String>,
+    left: Vec<String>,
 }
 
 #[pymethods]
 impl Heads {
-    /// `limit` bytes of a head at most; `forwarded` are names in lower case.
+    /// `limit` bytes of a head at most; `forwarded` and `left` (to the server's parser) are names in lower case.
     #[new]
-    fn new(limit: usize, forwarded: Vec<String>) -> Self {
-        Self { limit, forwarded }
+    fn new(limit: usize, forwarded: Vec<String>, left: Vec<String>) -> Self {
+        Self { limit, forwarded, left }
     }
 
     /// The request that `data` is, if it is one plain request and nothing else; None: the server's parser has to look.
     /// `connection` is the one it came on, `surplus` whether that is above the limit.
     #[pyo3(signature = (data, connection, surplus, /))]
     fn read(&self, py: Python<'_>, data: &[u8], connection: Py<PyAny>, surplus: bool) -> PyResult<Option<Plain>> {
-        let Some(read) = incoming::read(data, self.limit, &self.forwarded) else { return Ok(None) };
+        let Some(read) = incoming::read(data, self.limit, &self.forwarded, &self.left) else { return Ok(None) };
         let all = |value: Option<&str>| PyTuple::new(py, value);
         let credentials = PyTuple::new(py, [all(read.authorization)?, all(read.api_key)?])?;
         Ok(Some(Plain {

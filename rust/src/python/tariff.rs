@@ -38,3 +38,9 @@ impl Tariff {
         (cost, self.0.credits(cost))
     }
 }
+
+impl Tariff {
+    pub(super) fn shared(&self) -> Arc<CoreTariff> {
+        Arc::clone(&self.0)
+    }
+}

@@ -1,5 +1,6 @@
 //! What happens to a stream's events: read, held or passed on, and the words that end it.
 
+use super::last::Last;
 use super::{Account, Step};
 use crate::dialect::{Dialect, InBandError, Reader, Reading};
 use crate::plan::{End, Micros, Plan};
@@ -61,6 +62,8 @@ pub(super) struct Story {
     pub(super) sent_at: Micros,
     pub(super) last_byte: Micros,
     pub(super) last_content: Option<Micros>,
+    /// The event that may be the last, if a note is to stand in it.
+    pub(super) last: Option<Box<Last>>,
 }
 
 impl Story {
@@ -82,6 +85,7 @@ impl Story {
             sent_at: now,
             last_byte: now,
             last_content: None,
+            last: None,
         }
     }
 
@@ -134,7 +138,7 @@ impl Story {
         }
         match block.kind {
             BlockKind::LineFeed if std::mem::take(&mut self.line_feed_given) => {}
-            BlockKind::LineFeed => out.extend_from_slice(block.raw),
+            BlockKind::LineFeed => self.behind(out).extend_from_slice(block.raw),
             BlockKind::Spilled => self.spill(block.raw, out),
             BlockKind::Event => return self.event(now, block, at_eof, out),
         }
@@ -142,7 +146,7 @@ impl Story {
     }
 
     fn event(&mut self, now: Micros, block: &Block<'_>, at_eof: bool, out: &mut Vec<u8>) -> bool {
-        let before = out.len();
+        let (before, mut waits) = (out.len(), false);
         self.line_feed_given = false;
         let fields = Fields::parse(block.raw, block.first);
         let reading = self.reader.read(&fields);
@@ -159,16 +163,21 @@ impl Story {
                 self.ended = Some(End::ErrorInBand);
                 return false;
             }
-            self.pass(block, &fields, &reading, out);
+            self.let_go(out);
+            self.pass_on(block, &fields, &reading, out);
             if error == InBandError::Invisible {
                 self.give_line_feed(block, out);
                 out.extend_from_slice(self.plan.error_event(End::ErrorInBand));
             }
-        } else if !(reading.usage_only && self.plan.strip_usage) {
+        } else if reading.usage_only && self.plan.strip_usage {
+            // Dropped.
+        } else if self.plan.page.is_none() {
             self.pass(block, &fields, &reading, out);
+        } else {
+            waits = self.keep(now, block, &fields, &reading, out);
         }
         // An event that was dropped takes the LF of its cut CRLF with it.
-        self.line_feed_given |= out.len() == before;
+        self.line_feed_given |= out.len() == before && !waits;
         self.commits |= reading.commits && !(at_eof && reading.malformed);
         if reading.content && self.account.first_content.is_none() {
             self.account.first_content = Some(now);
@@ -191,7 +200,14 @@ impl Story {
         }
     }
 
+    /// [`Story::pass`] for the few events that are not told at once.
+    #[cold]
+    pub(super) fn pass_on(&self, block: &Block<'_>, fields: &Fields<'_>, reading: &Reading, out: &mut Vec<u8>) {
+        self.pass(block, fields, reading, out);
+    }
+
     /// Writes an event as the plan wants it: most often as it came.
+    #[inline]
     fn pass(&self, block: &Block<'_>, fields: &Fields<'_>, reading: &Reading, out: &mut Vec<u8>) {
         let mark = block.first && block.raw.starts_with(BOM);
         let tidy = self.plan.tidy && (fields.dropped || mark);
@@ -219,7 +235,7 @@ impl Story {
         }
     }
 
-    fn edits(&self, fields: &Fields<'_>, reading: &Reading) -> [Option<(Range<usize>, &[u8])>; 2] {
+    pub(super) fn edits(&self, fields: &Fields<'_>, reading: &Reading) -> [Option<(Range<usize>, &[u8])>; 2] {
         let place = |span: &Option<Range<usize>>| span.clone().and_then(|span| fields.raw_range(span));
         let model = self.plan.model.as_deref().and_then(|model| Some((place(&reading.model)?, model)));
         let choices =
@@ -232,12 +248,13 @@ impl Story {
 
     pub(super) fn spill(&mut self, raw: &[u8], out: &mut Vec<u8>) {
         self.commits = true;
+        self.let_go(out);
         out.extend_from_slice(raw);
     }
 
     pub(super) fn eof(&mut self, now: Micros, clean: bool, tail: &Tail, out: &mut Vec<u8>) {
         if tail.bytes.is_empty() {
-            out.extend_from_slice(tail.ends);
+            self.behind(out).extend_from_slice(tail.ends);
         } else {
             let raw = [&tail.bytes, tail.ends].concat();
             self.block(now, &Block { raw: &raw, kind: BlockKind::Event, first: tail.first }, true, out);
@@ -260,6 +277,10 @@ impl Story {
             return;
         }
         match self.ended {
+            Some(End::Completed) => self.note_last(out),
+            _ => self.let_go(out),
+        }
+        match self.ended {
             Some(End::Truncated) => out.extend_from_slice(self.plan.error_event(End::Truncated)),
             Some(End::Completed) if !self.plan.ensure_done => out.truncate(out.len() - tail.ends.len()),
             Some(End::Completed) if !self.done => out.extend_from_slice(&self.plan.done),
@@ -268,6 +289,7 @@ impl Story {
     }
 
     pub(super) fn end_badly(&mut self, end: End, tail: &Tail, out: &mut Vec<u8>) {
+        self.let_go(out);
         out.extend_from_slice(&tail.bytes);
         out.extend_from_slice(tail.ends);
         out.extend_from_slice(self.plan.error_event(end));
@@ -287,7 +309,7 @@ impl Story {
     pub(super) fn heartbeat(&mut self, now: Micros, halved: bool, out: &mut Vec<u8>) -> Step {
         let step = self.write(out, |story, out| {
             if halved && !story.line_feed_given {
-                out.push(b'\n');
+                story.behind(out).push(b'\n');
                 story.line_feed_given = true;
             }
             out.extend_from_slice(&story.plan.heartbeat);

@@ -7,6 +7,7 @@ use crate::plan::{End, Limits, Plan, Times};
 use std::sync::Arc;
 
 mod heartbeats;
+mod last;
 
 const SECOND: u64 = 1_000_000;
 const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
@@ -28,6 +29,7 @@ fn plan(change: impl FnOnce(&mut Plan)) -> Arc<Plan> {
         tidy: true,
         ensure_done: true,
         insert: None,
+        page: None,
         done: DONE.as_bytes().into(),
         errors: End::ALL.into_iter().map(|end| (end, told(end).into_bytes().into())).collect(),
         limits: Limits { head: 4096, event: 4096, held: 2048, error_body: 1024, answer: 4096 },
