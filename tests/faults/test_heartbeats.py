@@ -75,7 +75,7 @@ async def test_91_a_model_that_thinks_opens_the_clients_message_and_loses_nothin
 async def test_91_comments_of_the_upstreams_put_no_heartbeat_off_before_the_commit(scene: Scene) -> None:
     pings = tuple(piece for _ in range(6) for piece in (PING, Pause(0.5)))
     answer, seen = await scene.play(respond(*pings, *GOOD), ASKED)
-    assert beats(answer) >= 2
+    assert beats(answer) >= 1
     seen.succeeded()
 
 
@@ -156,7 +156,7 @@ async def test_91_comments_do_not_keep_a_stalled_upstream_alive(scene: Scene) ->
     started = time.monotonic()
     answer, seen = await scene.play(faults.stalled_stream(HELLO))
     assert 5 < time.monotonic() - started < 9
-    assert (answer.last_error["code"], beats(answer) >= 3) == ("upstream_stalled", True)
+    assert (answer.last_error["code"], beats(answer) >= 2) == ("upstream_stalled", True)
     seen.broken_off("upstream_stalled")
     agrees(answer, seen)
 
