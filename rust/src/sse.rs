@@ -32,9 +32,8 @@ enum Place {
     StartAfterCr,
     /// Inside a line.
     Line,
-    /// After an event whose blank line is a CR: an LF here belongs to that CR. `halved`: one is to be expected, since
-    /// the line before ended in LF.
-    ClosedByCr { halved: bool },
+    /// After an event whose blank line is a CR: an LF here belongs to that CR.
+    ClosedByCr,
 }
 
 /// What a block is.
@@ -69,6 +68,8 @@ pub struct Splitter {
     spilling: bool,
     started: bool,
     crlf: bool,
+    /// Of [`Place::ClosedByCr`]: the line before ended in LF, so that one is to be expected.
+    halved: bool,
 }
 
 /// The events that one read completes; lends them one by one.
@@ -91,7 +92,7 @@ impl Splitter {
     /// Stands at the head of a stream, where a byte order mark may come.
     pub fn new() -> Self {
         let place = Place::Head(0);
-        Self { place, carry: Vec::new(), given: false, spilling: false, started: false, crlf: false }
+        Self { place, carry: Vec::new(), given: false, spilling: false, started: false, crlf: false, halved: false }
     }
 
     /// Takes the next read. The blocks must be walked until there is none: only then has the rest of `data` been kept
@@ -146,7 +147,7 @@ impl Splitter {
 
     /// Whether a read ended inside the CRLF that closed the last event: its LF is still to come.
     pub fn expects_line_feed(&self) -> bool {
-        self.place == Place::ClosedByCr { halved: true }
+        self.place == Place::ClosedByCr && self.halved
     }
 
     /// Takes the byte order mark off a first event that is pending: what something was written before is no head.
@@ -188,7 +189,7 @@ impl Blocks<'_> {
         if rest.is_empty() {
             return None;
         }
-        if let Place::ClosedByCr { .. } = self.splitter.place {
+        if self.splitter.place == Place::ClosedByCr {
             self.splitter.place = Place::Start;
             if rest[0] == b'\n' {
                 self.splitter.crlf = true;
@@ -196,7 +197,7 @@ impl Blocks<'_> {
                 return Some(Block { raw: &rest[..1], kind: BlockKind::LineFeed, first: false });
             }
         }
-        let Some(end) = scan(&mut self.splitter.place, rest) else {
+        let Some(end) = scan(&mut self.splitter.place, &mut self.splitter.halved, rest) else {
             self.pos = self.data.len();
             if self.splitter.spilling {
                 return Some(Block { raw: rest, kind: BlockKind::Spilled, first: false });
@@ -227,7 +228,7 @@ impl Blocks<'_> {
 
 /// Looks for the end of the open event in `data`, which is not empty; returns the offset after its blank line.
 #[inline]
-fn scan(place: &mut Place, data: &[u8]) -> Option<usize> {
+fn scan(place: &mut Place, halved: &mut bool, data: &[u8]) -> Option<usize> {
     let (mut at, mut pos) = (*place, 0);
     let end = loop {
         if at == Place::Line {
@@ -250,7 +251,10 @@ fn scan(place: &mut Place, data: &[u8]) -> Option<usize> {
             (_, b'\r') => {
                 let followed = data.get(pos + 1);
                 at = match followed {
-                    None => Place::ClosedByCr { halved: at == Place::Start },
+                    None => {
+                        *halved = at == Place::Start;
+                        Place::ClosedByCr
+                    }
                     Some(_) => Place::Start,
                 };
                 break Some(pos + 1 + usize::from(followed == Some(&b'\n')));
