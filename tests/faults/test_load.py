@@ -1,4 +1,4 @@
-"""Faults 18, 22 and 30-32: more clients than there is room for, and what each of them costs.
+"""Faults 18, 22, 30-32, 137, 139 and 141: more clients than there is room for, and what each of them costs.
 
 The sizes of the list (a thousand sockets, thousands of streams) are part of the full run; the default run is smaller.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+import json
 from pathlib import Path
 import time
 
@@ -16,7 +17,7 @@ from tests.kit.client import Answer, Wire, ask, chat, request_bytes
 from tests.kit.gateway import KEY, eventually
 from tests.kit.scene import Scene
 from tests.kit.scene import scene as a_scene
-from tests.kit.words import ANSWER, DONE, FINISH, HELLO
+from tests.kit.words import ANSWER, DONE, FINISH, HELLO, event
 
 from sluicegate.demo.scripts import Wait, json_answer, respond
 
@@ -146,7 +147,7 @@ async def test_22_bodies_that_are_too_many_together_are_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(4000, marks=FULL)])
-async def test_30_idle_streams_cost_a_stated_amount_of_memory_and_no_time(count: int, tmp_path: Path) -> None:
+async def test_30_139_idle_streams_cost_a_stated_amount_of_memory_and_no_time(count: int, tmp_path: Path) -> None:
     async with a_scene(tmp_path, limits={"per_upstream": count + 1}) as scene:
         release = asyncio.Event()
         await scene.serves()
@@ -160,6 +161,7 @@ async def test_30_idle_streams_cost_a_stated_amount_of_memory_and_no_time(count:
             assert (scene.gateway.cpu - spent) / (time.monotonic() - began) < 0.02 + count * 2e-6
             # 26 KB were measured at 2,000 streams; small counts pay for the heap's own steps.
             assert (scene.gateway.rss - idle) / count < 48 * 1024
+            assert scene.gateway.rss < 512 * MIB
             assert await slowest(scene, 20) < FAST
             await end_well(opened, release)
 
@@ -263,3 +265,39 @@ async def test_an_upstream_may_have_its_own_limit(tmp_path: Path) -> None:
         assert (await scene.gateway.ask(chat(other))).status == 200
         release.set()
         assert {(await answer).status for answer in asking} == {200}
+
+
+LONG = {
+    "one event of 8 MB": (event("A" * 8 * MIB),),
+    "100,000 events at once": (event("A") * 100_000,),
+}
+
+
+@pytest.mark.parametrize("by", ["plain", "secure"])
+@pytest.mark.parametrize("name", LONG)
+async def test_137_no_read_takes_the_loop_for_longer_than_ten_milliseconds(name: str, by: str, tmp_path: Path) -> None:
+    async with a_scene(tmp_path) as scene:
+        await scene.serves()
+        model = scene.model(respond(*LONG[name], FINISH, DONE), by=by)
+        spent = scene.gateway.cpu
+        answer = await scene.gateway.ask(chat(model, stream=True))
+        assert (len(answer.body), answer.whole) == (sum(map(len, LONG[name])) + len(FINISH + DONE), True)
+        # Whatever the machine does meanwhile: so much processor time, over reads of 256 KiB at most.
+        reads = len(answer.body) / (256 << 10)
+        assert (scene.gateway.cpu - spent) / reads < 0.010
+        assert (await scene.gateway.row(requested_model=model))["outcome"] == "completed"
+
+
+async def test_141_nothing_a_client_says_starts_a_line_of_the_log(tmp_path: Path) -> None:
+    evil = 'x\n{"id":"forged","status":200}\r\n\x1b[2J\u2028'
+    async with a_scene(tmp_path) as scene:
+        for model in (evil, f"plain/{evil}"):
+            agent = [("User-Agent", "curl\t\x7f\x80 {}")] if model == evil else []
+            answer = await ask(scene.gateway.url, request_bytes(chat(model), key=KEY, headers=agent))
+            if answer.status != 400:
+                [line] = await scene.gateway.logged(answer.id)
+                assert json.loads(line)["requested_model"] == model
+                assert all(0x20 <= ord(sign) < 0x7F for sign in line)
+        await ask(scene.gateway.url, request_bytes(chat("m"), key=KEY, path="/v1/%0a%0dforged\x1b"))
+        rows = [json.loads(line) for line in scene.gateway.log.splitlines() if line.startswith("{")]
+        assert "forged" not in {row["id"] for row in rows}

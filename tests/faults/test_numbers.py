@@ -16,7 +16,7 @@ LATER = {
     110: "estimates",
     112: "the ledger",
     **dict.fromkeys(range(118, 136), "the ledger, limits, workers and reload"),
-    **dict.fromkeys(range(136, 142), "the soak"),
+    136: "a panic, which nothing from outside can provoke; rust/src/python/protocol.rs catches it",
 }
 
 

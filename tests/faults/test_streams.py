@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -64,17 +65,19 @@ async def test_70_id_and_retry_lines_are_taken_out_on_chat_and_left_on_a_transpa
 
 
 async def test_71_comments_pass_and_are_no_content(scene: Scene) -> None:
-    first, ping = asyncio.Event(), b": OPENROUTER PROCESSING\n\n"
-    script = respond(ping, ping, Wait(first), *GOOD, ping)
+    first, commented, ping = asyncio.Event(), asyncio.Event(), b": OPENROUTER PROCESSING\n\n"
+    script = respond(ping, ping, Mark(commented), Wait(first), *GOOD, ping)
     model = scene.model(script)
     asked = asyncio.create_task(scene.gateway.ask(chat(model, stream=True, **ASKED)))
-    await scene.arrived(model)
-    await asyncio.sleep(0.3)
+    await commented.wait()
+    since = time.monotonic()
+    await scene.serves()
+    waited = time.monotonic() - since
     first.set()
     answer = await asked
     row = await scene.gateway.row(id=answer.id)
     assert answer.body.startswith(ping + ping + b"".join(GOOD))
-    assert row["time_to_first_content"] >= 0.3
+    assert row["time_to_first_content"] >= waited
 
 
 async def test_71_comments_alone_never_satisfy_first_content(scene: Scene) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.kit.client import chat
+from tests.kit.gateway import eventually
 from tests.kit.scene import Scene
 from tests.kit.words import ANSWER, DONE, FINISH, GOOD, HELLO
 
@@ -30,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "timeouts": {"connect": 1, "first_content": 2, "idle": 2, "pool_idle": 30},
     "limits": {"per_upstream": 4, "queue": 3},
 }
+SWEEPS = "sluicegate_loop_lag_seconds_count"
 JSON_HEAD = [("content-type", "application/json"), ("content-length", str(len(ANSWER)))]
 
 
@@ -163,8 +165,13 @@ async def test_66_but_a_stream_that_had_not_finished_is_told_as_cut(scene: Scene
 async def test_67_an_idle_connections_age_does_not_poison_the_next_request(scene: Scene) -> None:
     model = scene.model(json_answer(ANSWER))
     assert (await scene.gateway.ask(chat(model))).status == 200
-    # Longer than first_content and idle: the sweep has passed over the pooled connection more than once.
-    await asyncio.sleep(3.2)
+    swept = (await scene.gateway.metrics()).get(SWEEPS)
+
+    async def older_than_any_time_out() -> bool:
+        return (await scene.gateway.metrics()).get(SWEEPS) >= swept + 4
+
+    # One sweep a second, and first_content and idle are 2: it has passed over the pooled connection more than once.
+    await eventually(older_than_any_time_out, "four sweeps", within=20)
     assert (await scene.gateway.ask(chat(model))).status == 200
     first, second = scene.requests(model)
     assert first.connection == second.connection

@@ -50,7 +50,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("member", ["id", "caller", "requested_model", "upstream_request_id", "endpoint"])
-def test_a_line_is_one_event_whatever_is_in_it(member: str, text: str) -> None:  # fault 141
+def test_141_a_line_is_one_event_whatever_is_in_it(member: str, text: str) -> None:
     written = line(row(**{member: text}))
 
     assert all(0x20 <= byte < 0x7F for byte in written)
