@@ -7,7 +7,7 @@
 
 use sluicegate::connection::{Actions, Connection, Resolution};
 use sluicegate::dialect::{read_body, Dialect, Reader};
-use sluicegate::http1::{request_head, Limits, Parser, Piece};
+use sluicegate::http1::{end_of_head, request_lines, Limits, Parser, Piece};
 use sluicegate::json::splice::Segment;
 use sluicegate::metrics::{Bank, Family, Kind, Scale};
 use sluicegate::plan::{self, Plan};
@@ -202,7 +202,9 @@ fn head_out() -> Option<Work> {
     let mut out = Vec::with_capacity(1024);
     Some(Box::new(move || {
         out.clear();
-        request_head(&mut out, "POST", "/v1/chat/completions", "api.example.com", &headers, 1234).ok()
+        request_lines(&mut out, "POST", "/v1/chat/completions", "api.example.com", &headers).ok()?;
+        end_of_head(&mut out, 1234);
+        Some(())
     }))
 }
 

@@ -4,10 +4,13 @@
 //! empty deltas and a `message_delta` that holds nothing but usage. SDKs go by the `event:` line: an error without it
 //! is invisible to them.
 
-use crate::json::scan::{Cursor, Kind, Malformed};
+use crate::json::scan::{Cursor, Malformed};
 
-use super::value::{enter, filled, filled_beside, string_span, truthy, word};
-use super::{Dialect, Event, InBandError, Reported};
+use super::envelope::Envelope;
+use super::value::{enter, filled, filled_beside, truthy, word};
+use super::{Dialect, Event, InBandError};
+
+const MESSAGE: Envelope = Envelope { dialect: Dialect::AnthropicMessages, answer: b"content" };
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -30,11 +33,11 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> R
     while let Some(key) = cursor.key(&mut first)? {
         match &*key.name() {
             b"type" => kind = read_type(&word(cursor)?),
-            b"message" => read_message(cursor, event)?,
+            b"message" => MESSAGE.read(cursor, event)?,
             b"delta" => filled_part |= read_delta(cursor, event)?,
             b"content_block" => filled_part |= filled_beside(cursor, b"type")?,
             b"error" => error = truthy(cursor)?,
-            member => read_member(cursor, member, event)?,
+            member => MESSAGE.read_member(cursor, member, event)?,
         }
     }
     let reading = &mut event.reading;
@@ -66,33 +69,6 @@ fn read_type(word: &[u8]) -> Type {
         b"error" => Type::Error,
         _ => Type::Unknown,
     }
-}
-
-fn read_message(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {
-    if !enter(cursor)? {
-        return Ok(());
-    }
-    let mut first = true;
-    while let Some(key) = cursor.key(&mut first)? {
-        read_member(cursor, &key.name(), event)?;
-    }
-    Ok(())
-}
-
-/// The members of a message that we count, wherever it stands.
-fn read_member(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> Result<(), Malformed> {
-    match name {
-        b"model" => event.reading.model = string_span(cursor)?,
-        b"usage" => event.usage = Reported::read(cursor, Dialect::AnthropicMessages)?,
-        b"content" => {
-            event.answer = cursor.peek() == Kind::Array;
-            cursor.skip()?;
-        }
-        _ => {
-            cursor.skip()?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether anything generated is in it; a stop reason is the event's finish.

@@ -14,6 +14,7 @@
 mod anthropic;
 mod chat;
 mod cohere;
+mod envelope;
 mod gemini;
 mod responses;
 mod template;

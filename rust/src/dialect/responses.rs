@@ -6,10 +6,13 @@
 
 use std::borrow::Cow;
 
-use crate::json::scan::{Cursor, Kind, Malformed};
+use crate::json::scan::{Cursor, Malformed};
 
-use super::value::{enter, filled, filled_beside, string_span, truthy, word};
-use super::{Dialect, Event, InBandError, Reported};
+use super::envelope::Envelope;
+use super::value::{enter, filled, filled_beside, truthy, word};
+use super::{Dialect, Event, InBandError};
+
+const RESPONSE: Envelope = Envelope { dialect: Dialect::OpenAiResponses, answer: b"output" };
 
 /// Reads an event, or a whole response: its members are those of `response.completed.response`.
 pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> Result<(), Malformed> {
@@ -21,11 +24,11 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> R
         match &*key.name() {
             b"type" => kind = word(cursor)?,
             b"delta" => delta = filled(cursor)?,
-            b"response" => read_response(cursor, event)?,
+            b"response" => RESPONSE.read(cursor, event)?,
             b"item" => vessel = read_is_vessel(cursor)?,
             b"part" => part = filled_beside(cursor, b"type")?,
             b"error" => error = truthy(cursor)?,
-            member => read_member(cursor, member, event)?,
+            member => RESPONSE.read_member(cursor, member, event)?,
         }
     }
     let reading = &mut event.reading;
@@ -63,33 +66,6 @@ pub(super) fn read(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> R
         (false, true) => Some(InBandError::Invisible),
         (false, false) => None,
     };
-    Ok(())
-}
-
-fn read_response(cursor: &mut Cursor<'_>, event: &mut Event) -> Result<(), Malformed> {
-    if !enter(cursor)? {
-        return Ok(());
-    }
-    let mut first = true;
-    while let Some(key) = cursor.key(&mut first)? {
-        read_member(cursor, &key.name(), event)?;
-    }
-    Ok(())
-}
-
-/// The members of a response that we count, wherever it stands.
-fn read_member(cursor: &mut Cursor<'_>, name: &[u8], event: &mut Event) -> Result<(), Malformed> {
-    match name {
-        b"model" => event.reading.model = string_span(cursor)?,
-        b"usage" => event.usage = Reported::read(cursor, Dialect::OpenAiResponses)?,
-        b"output" => {
-            event.answer = cursor.peek() == Kind::Array;
-            cursor.skip()?;
-        }
-        _ => {
-            cursor.skip()?;
-        }
-    }
     Ok(())
 }
 

@@ -16,7 +16,7 @@ mod request;
 mod tests;
 
 pub use head::Head;
-pub use request::{end_of_head, request_head, request_lines, Unsendable};
+pub use request::{end_of_head, request_lines, Unsendable};
 
 use body::Chunked;
 use head::Lines;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-/// Fields that say where a request ends or what its connection is for: [`request_head`] writes the ones it needs.
+/// Fields that say where a request ends or what its connection is for: we write the ones that are needed.
 const OURS: [&str; 9] =
     ["connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 
@@ -34,27 +34,12 @@ impl Unsendable {
     }
 }
 
-/// Appends the head of an HTTP/1.1 request with a body of `content_length` bytes, its blank line included.
-/// [`request_lines`] and [`end_of_head`] in one.
-pub fn request_head(
-    out: &mut Vec<u8>,
-    method: &str,
-    target: &str,
-    host: &str,
-    headers: &[(&str, &str)],
-    content_length: u64,
-) -> Result<(), Unsendable> {
-    request_lines(out, method, target, host, headers)?;
-    end_of_head(out, content_length);
-    Ok(())
-}
-
 /// Appends what ends a request's head: the length of its body, and the blank line.
 pub fn end_of_head(out: &mut Vec<u8>, content_length: u64) {
     let _always_ok = write!(out, "content-length: {content_length}\r\n\r\n");
 }
 
-/// Appends all lines of a request's head but those of [`end_of_head`]: they are the same for many requests.
+/// Appends all lines of an HTTP/1.1 request's head but those of [`end_of_head`]: they are the same for many requests.
 /// `target` is in origin form (`/v1/chat/completions?x=y`), `host` is `name`, `name:port` or `[v6]:port`.
 /// On an error `out` is as it was.
 pub fn request_lines(

@@ -307,7 +307,8 @@ fn what_the_fuzzer_checks_holds_for_the_tables() {
 fn a_request_is_written() {
     let mut out = b"before".to_vec();
     let headers = [("authorization", "Bearer k"), ("x-note", "tab\tand ü"), ("x-empty", "")];
-    let written = request_head(&mut out, "POST", "/v1/chat/completions?a=%20", "[::1]:8443", &headers, 12);
+    let written = request_lines(&mut out, "POST", "/v1/chat/completions?a=%20", "[::1]:8443", &headers);
+    end_of_head(&mut out, 12);
     let expected = "beforePOST /v1/chat/completions?a=%20 HTTP/1.1\r\nhost: [::1]:8443\r\nauthorization: Bearer k\r\n\
                     x-note: tab\tand ü\r\nx-empty: \r\ncontent-length: 12\r\n\r\n";
     assert_eq!((Ok(()), expected.as_bytes()), (written, out.as_slice()));
@@ -342,7 +343,7 @@ fn nothing_breaks_out_of_a_request() {
     ];
     for ((method, target, host, header), why) in cases {
         let mut out = Vec::new();
-        let written = request_head(&mut out, method, target, host, &[good.3, header], 0);
+        let written = request_lines(&mut out, method, target, host, &[good.3, header]);
         assert_eq!((Err(why), &[][..]), (written, out.as_slice()), "{method} {target} {host} {header:?}");
     }
 }
