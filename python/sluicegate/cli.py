@@ -91,16 +91,18 @@ def usage(path: Path | None, by: str, since: str, until: str, shape: str) -> Non
     names = by.split(",")
     if not set(names) <= report.GROUPINGS.keys() or len(set(names)) < len(names):
         raise click.BadParameter(f"{by} is not made of {', '.join(report.GROUPINGS)}, each once", param_hint="--by")
-    store = _lazily("sluicegate.store.open").make_store(settings.store, create=False)
-    if store is None:
-        _stop("there is no ledger: `store` is `none`")
+    store = None
     try:
+        store = _lazily("sluicegate.store.open").make_store(settings.store, create=False)
+        if store is None:
+            _stop("there is no ledger: `store` is `none`")
         store.open()
         found = report.usage(store, names, since, until)
     except interface.StoreError as error:
         _stop(f"the store cannot be read: {error}")
     finally:
-        store.close()
+        if store is not None:
+            store.close()
     if shape == "json":
         click.echo(report.as_json(found))
     else:

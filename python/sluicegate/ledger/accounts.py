@@ -43,15 +43,15 @@ def open_accounts(
 
     A store in a file must open now. One on a server may be away: rows wait for it.
     """
-    store = make_store(settings.store)
-    if store is None:
-        return None
     folder = Path(settings.ledger.folder)
-    if settings.store.kind == "sqlite":
-        try:
+    try:
+        store = make_store(settings.store)
+        if store is None:
+            return None
+        if settings.store.kind == "sqlite":
             store.open()
-        except StoreError as error:
-            raise ConfigError("the store", (Problem("store", f"cannot be used: {error}"),)) from None
+    except StoreError as error:
+        raise ConfigError("the store", (Problem("store", f"cannot be used: {error}"),)) from None
     try:
         ledger = Ledger(settings.ledger, metrics.rows_lost)
     except OSError as error:
