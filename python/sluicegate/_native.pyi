@@ -237,6 +237,10 @@ class Outcome:
         """Events with data."""
 
     @property
+    def written(self) -> int:
+        """The tokens that the content is likely to be, by its bytes."""
+
+    @property
     def malformed(self) -> int:
         """Events that are not valid JSON or UTF-8, or were too large to be parsed."""
 
@@ -359,6 +363,9 @@ class Connection(asyncio.Protocol):
 
     def detach(self) -> None:
         """Nobody waits any more: no byte goes to the client, and an unfinished exchange's connection is closed."""
+
+    def forsake(self) -> None:
+        """The client left, and the upstream is read on without it: what comes is counted, and goes nowhere."""
 
     def outcome(self) -> Outcome:
         """How the last stream ended, or how it stands."""

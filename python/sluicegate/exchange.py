@@ -149,6 +149,48 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 NO_USAGE = Usage()
 
 
+class Gone:
+    """A client that has left, while its answer is read on: :class:`Client` for whoever still speaks to it."""
+
+    credentials: tuple[Sequence[str], Sequence[str]] = ((), ())
+    headers = ""
+
+    def __init__(self, client: Client) -> None:
+        self.bytes_in = client.bytes_in
+
+    async def body(self) -> bytes:
+        """Nothing was asked that is not known."""
+        return b""
+
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Nobody reads it."""
+
+    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+        """Give a sink in which all is lost."""
+        return Sink(b"", _lose, _nothing, framed=False)
+
+    def say(self, event: bytes) -> None:
+        """Nobody hears it."""
+
+    async def drain(self) -> None:
+        """Nobody is waited for."""
+
+    async def end(self, *, reusable: bool) -> None:
+        """It has ended."""
+
+    def abort(self) -> None:
+        """It is gone."""
+
+
+def _lose(_: bytes) -> None:
+    """Write to nobody."""
+
+
+def _nothing() -> int:
+    """Say what waits for nobody."""
+    return 0
+
+
 class Tariff(Protocol):
     """How a request's cost is worked out: the native core's."""
 
@@ -257,6 +299,8 @@ class Exchange(msgspec.Struct, eq=False):
     upstream_bytes_in: int = 0
     upstream_bytes_out: int = 0
     events: int = 0
+    #: The tokens that the stream's content is likely to be.
+    written: int = 0
     malformed_events: int = 0
     #: The price of the target, if it has one; then what the request cost: nano-dollars, and credits if they are billed.
     priced: Priced | None = None

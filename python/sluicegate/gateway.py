@@ -16,7 +16,6 @@ from sluicegate.attempts import Attempts, Journey
 from sluicegate.dialects import pages, request, speech
 from sluicegate.exchange import row
 from sluicegate.heartbeats import Heartbeats
-from sluicegate.ledger.prices import bill
 from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes
 from sluicegate.policy.seats import spoken
@@ -184,6 +183,8 @@ class Gateway:
             try:
                 return await self._attempt(exchange, ask, seat, attempt)
             except (errors.UpstreamFault, errors.Overloaded) as error:
+                if exchange.left:  # nobody waits for another
+                    raise
                 if journey is None:
                     journey = Journey(self._attempts, exchange, ask, routes, seat)
                 following = journey.after(seat, attempt, error)
@@ -303,6 +304,7 @@ class Gateway:
             exchange.heartbeats = exchange.heartbeats_before + outcome.heartbeats
             exchange.bytes_out = exchange.bytes_before + outcome.bytes_out
             exchange.events = outcome.events
+            exchange.written = outcome.written
             exchange.malformed_events = outcome.malformed
             if not exchange.outcome or outcome.end == "completed":
                 exchange.outcome = outcome.end
@@ -351,10 +353,8 @@ class Gateway:
         if exchange.recorded:
             return
         exchange.recorded = True
+        self._prices.settle(exchange)
         self._attempts.write_down(exchange, exchange.outcome, decisive=True)
-        exchange.priced = self._prices.at(exchange.upstream, exchange.upstream_model, exchange.received_at)
-        if exchange.priced is not None:
-            exchange.cost, exchange.credits = bill(exchange.priced, exchange.usage)
         ended = row(exchange, time.monotonic(), self._settings.version)
         if self._ledger is not None and exchange.sequence:
             self._ledger.finish(exchange.sequence, ended)

@@ -21,8 +21,10 @@ mod last;
 mod story;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use story::{Mode, Story, Tail};
+pub use written::Written;
 
 /// What the caller of a method has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Account {
     pub events: u64,
     /// Events that are not valid JSON or UTF-8, or that were too large to be parsed.
     pub malformed: u64,
+    /// How much the events with content say.
+    pub written: Written,
     /// Body bytes written towards the client, without HTTP's framing.
     pub bytes_out: u64,
     /// Comments of ours among them.

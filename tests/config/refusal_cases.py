@@ -417,8 +417,8 @@ CASES: dict[str, tuple[object, list[str]]] = {
         ["shared: is not redis://HOST:PORT/DB, rediss:// (TLS) or unix:///PATH, with USER:PASSWORD@ if need be"],
     ),
     "on_disconnect": (
-        configuration(on_disconnect="finish"),
-        ['on_disconnect: "finish" is not built yet; write "cancel"'],
+        configuration(on_disconnect="wait"),
+        ['on_disconnect: unknown choice "wait"; known: cancel, finish'],
     ),
     # Times of one's own
     "a model's times": (

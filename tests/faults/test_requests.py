@@ -327,7 +327,7 @@ async def test_50_an_upstream_without_stream_options_is_left_alone(scene: Scene)
     assert answer.body == HELLO + FINISH + DONE
     assert "stream_options" not in scene.upstream.requests[-1].json
     row = await scene.gateway.row(requested_model=model)
-    assert (row["usage"]["input_provenance"], row["usage"]["output_provenance"]) == ("none", "none")
+    assert (row["usage"]["input_provenance"], row["usage"]["output_provenance"]) == ("estimated", "estimated")
 
 
 async def test_50_an_upstreams_refusal_of_stream_options_reaches_the_caller(scene: Scene) -> None:

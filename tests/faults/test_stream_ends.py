@@ -98,7 +98,7 @@ async def test_86_a_cut_stream_is_told_as_cut(scene: Scene, how: str, by: str) -
     seen = await scene.aftermath(model, before)
     seen.broken_off("upstream_truncated")
     opened = (scene.secure if by == "secure" else scene.upstream).connections[seen.requests[0].connection - 1]
-    assert (opened.requests, seen.provenance) == (seen.requests[0].ordinal, ("none", "none"))
+    assert (opened.requests, seen.provenance) == (seen.requests[0].ordinal, ("estimated", "estimated"))
 
 
 async def test_86_an_event_cut_in_two_is_closed_before_the_error(scene: Scene) -> None:

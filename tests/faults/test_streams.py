@@ -221,12 +221,14 @@ async def test_79_what_only_looks_like_usage_is_not(scene: Scene, where: str) ->
     seen.succeeded()
 
 
-async def test_80_usage_nowhere_is_said_and_is_no_zero(scene: Scene) -> None:
+async def test_80_110_usage_nowhere_is_estimated_and_says_so(scene: Scene) -> None:
     answer, seen = await scene.play(respond(HELLO, FINISH, DONE))
     assert answer.body == HELLO + FINISH + DONE
     assert (seen.row["outcome"], seen.row["error_code"]) == ("completed", "")
-    assert (seen.reported, seen.provenance) == ({}, ("none", "none"))
-    assert seen.moved.get("sluicegate_tokens_total") == 0
+    assert (seen.reported, seen.provenance) == ({}, ("estimated", "estimated"))
+    assert (seen.tokens["input"], seen.tokens["output"]) == (-(-seen.row["bytes_in"] // 4), 1)
+    assert seen.moved.get("sluicegate_tokens_total", direction="output", provenance="estimated") == 1
+    assert seen.moved.get("sluicegate_tokens_total", provenance="provider") == 0
 
 
 def response(kind: str, usage: str) -> bytes:

@@ -28,6 +28,7 @@ LAYERS = (
     {"cli"},
     {"demo", "server"},
     {"web"},
+    {"finishing"},
     {"gateway"},
     {"attempts", "heartbeats"},
     {"upstream"},

@@ -29,7 +29,6 @@ def check(settings: Settings, problems: Problems) -> None:
     _check_limits(settings, problems)
     check_prices(settings, problems)
     check_allowances(settings, problems)
-    _check_built(settings, problems)
 
 
 def _check_binds(settings: Settings, problems: Problems) -> None:
@@ -141,11 +140,6 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
             problems.add(
                 f"limits.{name}", f"{bytes_text(one)} is more than limits.held_total, {bytes_text(limits.held_total)}"
             )
-
-
-def _check_built(settings: Settings, problems: Problems) -> None:
-    if settings.on_disconnect != "cancel":
-        problems.add("on_disconnect", f'{shown(settings.on_disconnect)} is not built yet; write "cancel"')
 
 
 def _credential_header(upstream: Upstream) -> str:

@@ -165,7 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["cancel", "finish"],
         Setting(
             "what becomes of the upstream's answer when the client leaves: `cancel` drops it; "
-            "`finish` is not built yet: refused",
+            "`finish` reads on without the client, within all timeouts, to learn the exact usage",
             choice("choice", "cancel", "finish"),
         ),
     ] = "cancel"

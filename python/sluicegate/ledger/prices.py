@@ -15,7 +15,8 @@ import msgspec
 
 from sluicegate import _native
 from sluicegate.config import Credits, Price, PriceTier, Settings
-from sluicegate.exchange import Priced, Usage
+from sluicegate.exchange import Exchange, Priced, Usage
+from sluicegate.ledger.estimates import estimated
 
 #: Targets whose prices are kept at hand; below a ``*`` there may be any number.
 _KNOWN = 4096
@@ -62,6 +63,13 @@ class Prices:
                 self._targets[upstream, model] = known
         place = bisect_right(known, time, key=_since)
         return known[place - 1][1] if place else None
+
+    def settle(self, exchange: Exchange) -> None:
+        """Write down what an ended exchange used, estimated where nobody said, and what it cost."""
+        exchange.usage = estimated(exchange)
+        priced = exchange.priced = self.at(exchange.upstream, exchange.upstream_model, exchange.received_at)
+        if priced is not None:
+            exchange.cost, exchange.credits = bill(priced, exchange.usage)
 
     def _find(self, upstream: str, model: str) -> list[tuple[int, Priced]]:
         full = f"{upstream}/{model}"

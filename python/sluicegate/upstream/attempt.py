@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from sluicegate.errors import ClientLeft
 from sluicegate.exchange import NO_USAGE, Tokens, Usage
 from sluicegate.policy.retries import Phase
 
@@ -31,6 +32,7 @@ class Attempt:
         self._deadline = deadline
         self._connection: Connection | None = None
         self.head: Head | None = None
+        self._forsaken = False
         #: The outcome of a stream, once it has been committed.
         self.outcome: Outcome | None = None
         #: Bytes handed to the upstream's connection for this request.
@@ -65,10 +67,26 @@ class Attempt:
             raise RuntimeError("nothing was asked yet")
         ended = await connection.relay(sink.head, sink.write, sink.buffered, sink.framed)
         while not ended:
-            await client.drain()
+            try:
+                await client.drain()
+            except ClientLeft:
+                if not self._forsaken:
+                    raise
             ended = await connection.resume()
         self.outcome = connection.outcome()
         return self.outcome
+
+    @property
+    def so_far(self) -> Outcome | None:
+        """How a committed stream stands."""
+        committed = self.head is not None and self.head.verdict == "committed"
+        return self._connection.outcome() if committed and self._connection is not None else self.outcome
+
+    def forsake(self) -> None:
+        """Read on without the client, which has left. Only once the request has been sent."""
+        self._forsaken = True
+        if self._connection is not None:
+            self._connection.forsake()
 
     def end(self, code: str) -> None:
         """End the exchange for a reason of ours, told in-band if it is a stream already."""

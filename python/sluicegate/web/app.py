@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sluicegate._native import Heads
 from sluicegate.config import ConfigError, Problem
 from sluicegate.exchange import Mount
+from sluicegate.finishing import FinishingGateway
 from sluicegate.gateway import Gateway
 from sluicegate.ledger.accounts import open_accounts
 from sluicegate.ledger.prices import Prices
@@ -173,7 +174,8 @@ class App:
     def _take(self, settings: Settings) -> _Snapshot:
         prices = Prices(settings)
         ledger = self._accounts.ledger if self._accounts is not None else None
-        gateway = Gateway(settings, self._metrics, self._log, ledger, prices, self._limiter)
+        kind = FinishingGateway if settings.on_disconnect == "finish" else Gateway
+        gateway = kind(settings, self._metrics, self._log, ledger, prices, self._limiter)
         self._prices = {**self._prices, **prices.kept}
         limits, timeouts = settings.limits, settings.timeouts
         bounds = Bounds(limits.body, timeouts.body, timeouts.write, json_only=not settings.keys, bodies=self._bodies)

@@ -181,6 +181,14 @@ impl Connection {
         self.run(py, |core, _, actions| core.detach(actions));
     }
 
+    /// The client left, and the upstream is read on without it: what comes is counted, and goes nowhere.
+    fn forsake(&self, py: Python<'_>) {
+        // Without a client yet it waits for its message to be opened, and still does.
+        let Some(client) = self.seat().client.take() else { return };
+        drop(client);
+        self.run(py, Core::client_ready);
+    }
+
     /// How the last stream ended, or how it stands.
     fn outcome(&self) -> Outcome {
         Outcome::new(&self.seat().core.outcome())

@@ -179,8 +179,9 @@ impl Story {
         // An event that was dropped takes the LF of its cut CRLF with it.
         self.line_feed_given |= out.len() == before && !waits;
         self.commits |= reading.commits && !(at_eof && reading.malformed);
-        if reading.content && self.account.first_content.is_none() {
-            self.account.first_content = Some(now);
+        if reading.content {
+            self.account.written.add(fields.data.len());
+            self.account.first_content.get_or_insert(now);
         }
         if reading.terminal && !self.plan.done.is_empty() {
             self.done = true;
