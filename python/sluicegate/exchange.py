@@ -149,48 +149,6 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 NO_USAGE = Usage()
 
 
-class Gone:
-    """A client that has left, while its answer is read on: :class:`Client` for whoever still speaks to it."""
-
-    credentials: tuple[Sequence[str], Sequence[str]] = ((), ())
-    headers = ""
-
-    def __init__(self, client: Client) -> None:
-        self.bytes_in = client.bytes_in
-
-    async def body(self) -> bytes:
-        """Nothing was asked that is not known."""
-        return b""
-
-    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
-        """Nobody reads it."""
-
-    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
-        """Give a sink in which all is lost."""
-        return Sink(b"", _lose, _nothing, framed=False)
-
-    def say(self, event: bytes) -> None:
-        """Nobody hears it."""
-
-    async def drain(self) -> None:
-        """Nobody is waited for."""
-
-    async def end(self, *, reusable: bool) -> None:
-        """It has ended."""
-
-    def abort(self) -> None:
-        """It is gone."""
-
-
-def _lose(_: bytes) -> None:
-    """Write to nobody."""
-
-
-def _nothing() -> int:
-    """Say what waits for nobody."""
-    return 0
-
-
 class Tariff(Protocol):
     """How a request's cost is worked out: the native core's."""
 

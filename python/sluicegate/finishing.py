@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sluicegate.exchange import Gone
+from sluicegate.exchange import Sink
 from sluicegate.gateway import Gateway
 from sluicegate.upstream.attempt import Attempt
 
 if TYPE_CHECKING:
-    from sluicegate.exchange import Exchange
+    from collections.abc import Sequence
+
+    from sluicegate.exchange import Client, Exchange
 
 #: Status, outcome, error code, bytes and heartbeats, as the client had them when it left.
 _Seen = tuple[int, str, str, int, int]
@@ -69,3 +71,45 @@ class FinishingGateway(Gateway):
             exchange.status, exchange.outcome, exchange.error_code = status, outcome, code
             exchange.bytes_out, exchange.heartbeats = sent, heartbeats
         super()._record(exchange)
+
+
+class Gone:
+    """A client that has left, while its answer is read on: :class:`Client` for whoever still speaks to it."""
+
+    credentials: tuple[Sequence[str], Sequence[str]] = ((), ())
+    headers = ""
+
+    def __init__(self, client: Client) -> None:
+        self.bytes_in = client.bytes_in
+
+    async def body(self) -> bytes:
+        """Nothing was asked that is not known."""
+        return b""
+
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Nobody reads it."""
+
+    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+        """Give a sink in which all is lost."""
+        return Sink(b"", _lose, _nothing, framed=False)
+
+    def say(self, event: bytes) -> None:
+        """Nobody hears it."""
+
+    async def drain(self) -> None:
+        """Nobody is waited for."""
+
+    async def end(self, *, reusable: bool) -> None:
+        """It has ended."""
+
+    def abort(self) -> None:
+        """It is gone."""
+
+
+def _lose(_: bytes) -> None:
+    """Write to nobody."""
+
+
+def _nothing() -> int:
+    """Say what waits for nobody."""
+    return 0
