@@ -39,7 +39,9 @@ mod tests {
 
     fn tokens(lengths: &[usize]) -> u64 {
         let mut written = Written::default();
-        lengths.iter().for_each(|length| written.add(*length));
+        for length in lengths {
+            written.add(*length);
+        }
         written.tokens()
     }
 
