@@ -134,7 +134,8 @@ class Share:
     def take(self, units: int) -> int:
         """Take units that are not lacking; returns the window they are of, which settling them needs."""
         self.free -= units
-        self.drawn = min(self.drawn + units, LARGEST)
+        self.drawn += units
+        self.drawn = min(self.drawn, LARGEST)
         self._active = True
         self._changes += 1
         return self.window
@@ -151,7 +152,8 @@ class Share:
             more = max(0, more)
         if not more:
             return False
-        self.drawn = min(max(0, self.drawn + more), LARGEST)
+        drawn = self.drawn + more
+        self.drawn = 0 if drawn < 0 else min(drawn, LARGEST)
         self._changes += 1
         if now >= self.until:
             self.free = 0
@@ -230,9 +232,11 @@ class Share:
 
     def remaining(self, now: float) -> int:
         """Say how many units are left for everybody, as far as this holder knows."""
+        capacity = self.limit.capacity
         if now >= self.ends:
-            return self.limit.capacity
-        return min(self.limit.capacity, max(0, self.free if now < self.until else 0) + max(0, self.left))
+            return capacity
+        left = self.left + self.free if now < self.until else self.left
+        return min(left, capacity)
 
 
 #: Units that a request needs of a share.

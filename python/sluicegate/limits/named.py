@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import math
 from typing import TYPE_CHECKING, Final
 
 from sluicegate.limits.lease import LARGEST, Limit, Scope, Share
@@ -12,10 +11,10 @@ if TYPE_CHECKING:
     from sluicegate.config import Allowance
 
 
-_HEADERS: Final = {
-    kind: tuple(f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset"))
+_HEADERS: Final = tuple(
+    (kind, f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}")
     for kind in ("requests", "tokens")
-}
+)
 
 
 def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:
@@ -41,7 +40,7 @@ def rate_headers(shares: Sequence[Share], now: float) -> list[tuple[str, str]]:
     A reset is written as OpenAI writes it, a Go duration of whole seconds.
     """
     headers: list[tuple[str, str]] = []
-    for kind, names in _HEADERS.items():
+    for kind, limit, remaining, reset in _HEADERS:
         tightest, least = None, 0
         for share in shares:
             if share.kind == kind:
@@ -49,7 +48,9 @@ def rate_headers(shares: Sequence[Share], now: float) -> list[tuple[str, str]]:
                 if tightest is None or left < least:
                     tightest, least = share, left
         if tightest is not None:
-            reset = math.ceil(tightest.ends - now) if tightest.ends > now else 0
-            values = (str(tightest.limit.capacity), str(least), f"{reset}s")
-            headers += zip(names, values, strict=True)
+            # Seconds rounded up, without a call: this runs once for each answer.
+            seconds = -int((now - tightest.ends) // 1) if tightest.ends > now else 0
+            headers.append((limit, str(tightest.limit.capacity)))
+            headers.append((remaining, str(least)))
+            headers.append((reset, f"{seconds}s"))
     return headers
