@@ -24,7 +24,7 @@ mod tests;
 const ROUTED: [&str; 3] = ["model", "stream", "stream_options"];
 
 /// What bounds the answer; of several the last counts, and what is no count is the upstream's business.
-const COUNTS: [&str; 3] = ["max_tokens", "max_completion_tokens", "n"];
+const COUNTS: [&str; 4] = ["max_tokens", "max_completion_tokens", "n", "max_output_tokens"];
 
 const USAGE: &str = "stream_options.include_usage";
 
@@ -43,6 +43,8 @@ pub struct Ask {
     pub max_tokens: Option<u64>,
     /// `max_completion_tokens`, if it is a count.
     pub max_completion_tokens: Option<u64>,
+    /// `max_output_tokens`, if it is a count: how the Responses API says it.
+    pub max_output_tokens: Option<u64>,
     /// How many answers are asked for, if it is a count.
     pub n: Option<u64>,
     /// Where the body's brace stands.
@@ -164,7 +166,7 @@ pub fn read(body: &[u8], max_depth: usize) -> Result<Ask, Refusal> {
     if body.starts_with(b"\xEF\xBB\xBF") {
         return Err(Malformed { at: 0, what: "a byte order mark stands before the JSON; send it without one" }.into());
     }
-    let (mut spans, mut counts, mut refused) = ([const { None }; 3], [None; 3], Ok(()));
+    let (mut spans, mut counts, mut refused) = ([const { None }; 3], [None; 4], Ok(()));
     validate_members(body, max_depth, |key, value| {
         let name = key.name();
         if let Some(i) = COUNTS.iter().position(|known| known.as_bytes() == &*name) {
@@ -190,6 +192,7 @@ pub fn read(body: &[u8], max_depth: usize) -> Result<Ask, Refusal> {
         max_tokens: counts[0],
         max_completion_tokens: counts[1],
         n: counts[2],
+        max_output_tokens: counts[3],
         open,
     })
 }

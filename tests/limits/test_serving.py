@@ -132,6 +132,7 @@ async def test_a_request_that_does_not_say_reserves_the_models_most_or_the_defau
         ("capped-tokens", "capped", {}, 100),
         ("capped-tokens", "capped", {"max_tokens": 50}, 50),
         ("capped-tokens", "capped", {"max_tokens": 5000}, 100),
+        ("capped-tokens", "capped", {"max_output_tokens": 60}, 60),
     ):
         await asked(scene, name, model, **said)
         row = (await scene.gateway.rows())[0]
@@ -139,7 +140,7 @@ async def test_a_request_that_does_not_say_reserves_the_models_most_or_the_defau
 
 
 @pytest.mark.timeout(90)
-async def test_a_stream_without_usage_costs_its_prompt_and_its_events(scene: Scene) -> None:
+async def test_a_stream_without_usage_costs_what_its_row_estimates(scene: Scene) -> None:
     await within_a_minute()
     silent = tuple(event for event in GOOD if b"usage" not in event)
     await asked(scene, "silent-tokens", scene.model(respond(*silent)), stream=True, max_tokens=100)
@@ -147,7 +148,10 @@ async def test_a_stream_without_usage_costs_its_prompt_and_its_events(scene: Sce
 
     after = await asked(scene, "silent-tokens", max_tokens=1)
     again = (await scene.gateway.rows())[0]["reserved"]
-    assert str(1000 - (row["bytes_in"] // 4 + 1) - row["events"] - again) == rates(after, "tokens")[1]
+    tokens = row["usage"]["tokens"]
+    assert ("estimated", "estimated") == (row["usage"]["input_provenance"], row["usage"]["output_provenance"])
+    assert tokens["input"] > 0 < tokens["output"]
+    assert str(1000 - tokens["input"] - tokens["output"] - again) == rates(after, "tokens")[1]
 
 
 @pytest.mark.timeout(90)

@@ -54,7 +54,7 @@ impl Ask {
 
     #[getter]
     fn max_tokens(&self) -> Option<u64> {
-        self.core.max_completion_tokens.or(self.core.max_tokens)
+        self.core.max_completion_tokens.or(self.core.max_tokens).or(self.core.max_output_tokens)
     }
 
     /// Answers asked for; 1 if it is not said.

@@ -38,6 +38,7 @@ fn what_is_asked_is_read() {
         stream_options: StreamOptions::Absent,
         max_tokens: None,
         max_completion_tokens: None,
+        max_output_tokens: None,
         n: None,
         open: 0,
     };
@@ -56,6 +57,7 @@ fn what_is_asked_is_read() {
             r#"{"model":"m","max_completion_tokens":123456789012345678901234567890}"#,
             Ask { max_completion_tokens: Some((1 << 53) - 1), ..plain.clone() },
         ),
+        (r#"{"model":"m","max_output_tokens":64}"#, Ask { max_output_tokens: Some(64), ..plain.clone() }),
         (
             r#"{"model":"m","stream_options":null}"#,
             Ask { stream_options: StreamOptions::Null(30..34), ..plain.clone() },
