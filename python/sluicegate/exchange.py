@@ -105,13 +105,13 @@ class Client(Protocol):
     async def body(self) -> bytes:
         """The whole request body. Raises BodyTooLarge, BodyTooSlow, BodyUnsupported or ClientLeft."""
 
-    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
-        """The answer is this, whole. Only while unopened."""
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes, lines: str = "") -> None:
+        """The answer is this, whole. Only while unopened. ``lines`` are headers as :meth:`open` takes them."""
 
-    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+    def open(self, lines: str) -> Sink:
         """Opens a 200 event stream; its head leaves with the first bytes. Raises ClientLeft.
 
-        Once open, the same message is given again, and ``headers`` say nothing.
+        Once open, the same message is given again, and ``lines`` say nothing.
         """
 
     def say(self, event: bytes) -> None:

@@ -67,7 +67,7 @@ class Gateway:
         self._limiter = limiter
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
-        self._heartbeats = Heartbeats(self._own_headers, early=settings.heartbeat_early)
+        self._heartbeats = Heartbeats(self._own_lines, early=settings.heartbeat_early)
         self._upstreams = Upstreams(settings, metrics.loop_lagged, self._swept)
         self._attempts = Attempts(settings, metrics)
         self._live: dict[Exchange, Attempt | Pause | None] = {}
@@ -229,7 +229,7 @@ class Gateway:
 
     async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
         client = exchange.client
-        sink = client.open(self._own_headers(exchange))
+        sink = client.open(self._own_lines(exchange))
         exchange.status, exchange.committed, exchange.heartbeat = 200, True, 0.0
         self._metrics.stream_opened()
         try:
@@ -255,7 +255,7 @@ class Gateway:
         exchange.outcome = "completed"
         exchange.bytes_out = len(body)
         exchange.answered = time.monotonic()
-        exchange.client.reply(200, [("content-type", "application/json"), *self._own_headers(exchange)], body)
+        exchange.client.reply(200, (), body, self._own_lines(exchange))
 
     # --- what the steps use ---
 
@@ -278,15 +278,18 @@ class Gateway:
         return caller.may_use(model) and self._routes.route(model) is not None
 
     @staticmethod
-    def _own_headers(exchange: Exchange) -> list[tuple[str, str]]:
+    def _own_lines(exchange: Exchange) -> str:
+        """Headers of ours as lines, each with its CRLF before it; numbers and words of ours, so none can break out."""
         now = time.monotonic()
         dispatched = exchange.dispatched if exchange.dispatched is not None else now
         gateway, upstream = dispatched - exchange.received, now - dispatched
-        return [
-            ("server-timing", f"gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}"),
-            ("x-sluicegate-attempts", str(exchange.attempts_made)),
-            *(exchange.reservation.headers() if exchange.reservation is not None else ()),
-        ]
+        lines = (
+            f"\r\nServer-Timing: gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}"
+            f"\r\nX-Sluicegate-Attempts: {exchange.attempts_made}"
+        )
+        if exchange.reservation is not None:
+            lines += "".join([f"\r\n{name}: {value}" for name, value in exchange.reservation.headers()])
+        return lines
 
     def _swept(self, now: float) -> None:
         self._heartbeats.beat(self._live, now)
@@ -343,7 +346,7 @@ class Gateway:
         body = speech.error_body(shape, error, exchange.id, exchange)
         exchange.bytes_out = len(body)
         limits = exchange.reservation.headers() if exchange.reservation is not None else ()
-        headers = [("content-type", "application/json"), *limits, *error.headers.items()]
+        headers = [*limits, *error.headers.items()]
         if exchange.attempts_made:
             headers.append(("x-sluicegate-attempts", str(exchange.attempts_made)))
         exchange.client.reply(error.status, headers, body)

@@ -15,19 +15,17 @@ from sluicegate.dialects.speech import HEARTBEAT
 from sluicegate.errors import ClientLeft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from sluicegate.exchange import Exchange
     from sluicegate.upstream.attempt import Attempt
     from sluicegate.upstream.pause import Pause
 
-    Headers = Sequence[tuple[str, str]]
-
 
 class Heartbeats:
-    """Writes them. ``headers`` gives those of an exchange's answer; ``early``: before an upstream has answered, too."""
+    """Writes them. ``headers`` gives an answer's, as lines; ``early``: before an upstream has answered, too."""
 
-    def __init__(self, headers: Callable[[Exchange], Headers], *, early: bool) -> None:
+    def __init__(self, headers: Callable[[Exchange], str], *, early: bool) -> None:
         self._headers = headers
         self._early = early
 
@@ -51,7 +49,7 @@ class Heartbeats:
 
     def _write(self, exchange: Exchange) -> None:
         client = exchange.client
-        sink = client.open(() if exchange.status else self._headers(exchange))
+        sink = client.open("" if exchange.status else self._headers(exchange))
         if sink.buffered() == 0:
             client.say(HEARTBEAT)
             exchange.status = 200

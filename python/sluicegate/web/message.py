@@ -21,7 +21,7 @@ from sluicegate.errors import BadRequest, BodyTooLarge, BodyTooSlow, BodyUnsuppo
 from sluicegate.exchange import Sink
 from sluicegate.web.opened import Opened
 from sluicegate.web.request import Parsed
-from sluicegate.web.whole import Whole, reset
+from sluicegate.web.whole import Whole, header_lines, reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,26 +134,38 @@ class Message(msgspec.Struct, eq=False):
         except (ConnectionError, RuntimeError):  # RuntimeError: aiohttp's "Connection closed."
             raise ClientLeft from None
 
-    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
-        """Make this the whole answer. Only while unopened. The connection closes if the request was not read whole."""
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes, lines: str = "") -> None:
+        """Make this the whole answer. Only while unopened. The connection closes if the request was not read whole.
+
+        ``lines`` are headers that cannot break out of theirs, each with its CRLF before it; without them
+        ``Server-Timing`` tells how long the answer took.
+        """
+        if not lines:
+            lines = f"\r\nServer-Timing: total;dur={(time.monotonic() - self._received) * 1000:.1f}"
         self.response = Whole(
             self._request_id,
             status,
-            self._complete(headers),
+            [*headers, *self._own_headers] if self._own_headers else headers,
             body,
+            lines=lines,
             close=self._request.unread,
             write_time=self._bounds.write_time,
         )
         self._ended = True
 
-    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
-        """Open a 200 event stream, once; its head leaves with the first bytes. Raises ClientLeft."""
+    def open(self, lines: str) -> Sink:
+        """Open a 200 event stream, once; its head leaves with the first bytes. Raises ClientLeft.
+
+        ``lines`` as :meth:`reply` takes them.
+        """
         transport = self._request.connection.transport
         if transport is None or transport.is_closing():
             raise ClientLeft
         opened = self.response
         if not isinstance(opened, Opened):
-            opened = self.response = Opened(self._request, transport, self._request_id, self._complete(headers))
+            opened = self.response = Opened(
+                self._request, transport, self._request_id, lines + header_lines(self._own_headers)
+            )
         return Sink(opened.head, transport.write, transport.get_write_buffer_size, opened.framed)
 
     def say(self, event: bytes) -> None:
@@ -243,14 +255,6 @@ class Message(msgspec.Struct, eq=False):
     def _too_large(self) -> BodyTooLarge:
         message = f"The request's body is larger than {self._bounds.body} bytes."
         return BodyTooLarge("request_too_large", message, close=True)
-
-    def _complete(self, headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-        """Add what every answer has; ``server-timing`` tells how long its head took, unless ``headers`` say more."""
-        for name, _ in headers:
-            if name.lower() == "server-timing":
-                return [*headers, *self._own_headers] if self._own_headers else headers
-        taken = f"total;dur={(time.monotonic() - self._received) * 1000:.1f}"
-        return [*headers, *self._own_headers, ("Server-Timing", taken)]
 
 
 def _not_json() -> BodyUnsupported:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp.helpers import rfc822_formatted_time
 
-from sluicegate.web.whole import SERVER, header_lines
+from sluicegate.web.whole import SERVER
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from sluicegate.web.request import Request
 
@@ -28,7 +27,10 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Opened:
-    """The answer 200 to ``request`` with an event stream, on ``transport``."""
+    """The answer 200 to ``request`` with an event stream, on ``transport``.
+
+    ``lines`` are headers that cannot break out of theirs, each with its CRLF before it.
+    """
 
     __slots__ = ("_transport", "framed", "head", "keep_alive")
 
@@ -37,13 +39,12 @@ class Opened:
         request: Request,
         transport: asyncio.WriteTransport,
         request_id: str,
-        headers: Sequence[tuple[str, str]],
+        lines: str,
     ) -> None:
         self._transport = transport
         #: HTTP/1.0 knows no chunks: there only the end of the connection ends a stream.
         self.framed = not request.http10
         self.keep_alive = self.framed and request.keep_alive
-        lines = header_lines(headers)
         framing = "Transfer-Encoding: chunked\r\n" if self.framed else ""
         connection = "" if self.keep_alive or not self.framed else "Connection: close\r\n"
         version = "1.1" if self.framed else "1.0"

@@ -33,6 +33,7 @@ _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 class Whole:
     """An answer with all its bytes; JSON unless ``headers`` say otherwise. ``close`` ends the connection after it.
 
+    ``lines`` are headers that cannot break out of theirs, each with its CRLF before it.
     Raises ValueError if a header would break its line.
     """
 
@@ -45,14 +46,16 @@ class Whole:
         headers: Sequence[tuple[str, str]],
         body: bytes,
         *,
+        lines: str = "",
         close: bool = False,
         write_time: float = WRITE_TIME,
     ) -> None:
         self._status = status
-        lines = header_lines(headers)
+        if headers:
+            lines += header_lines(headers)
         if request_id:
             lines += f"\r\nX-Request-Id: {request_id}"
-        if "\r\ncontent-type:" not in lines.lower():
+        if not headers or "\r\ncontent-type:" not in lines.lower():
             lines += "\r\nContent-Type: application/json"
         self._lines = lines
         self._body = body
@@ -66,11 +69,10 @@ class Whole:
 
     def render(self, version: str, *, keep_alive: bool, bodiless: bool = False) -> tuple[bytes, bytes]:
         """Write head and body."""
-        connection = ""
-        if not keep_alive:
+        if keep_alive:
+            connection = "" if version == "1.1" else "Connection: keep-alive\r\n"
+        else:
             connection = "Connection: close\r\n"
-        elif version == "1.0":
-            connection = "Connection: keep-alive\r\n"
         head = (
             f"HTTP/{version} {self._status} {_REASONS.get(self._status, '')}{self._lines}\r\n"
             f"Content-Length: {len(self._body)}\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER}\r\n"
