@@ -51,11 +51,12 @@ class Case:
     refused: Ending | None = None
     maybe: bool = False
     again: bool = False
+    asks: str = ""
 
     @property
     def model(self) -> str:
-        """Its name as a model's."""
-        return self.name.replace(" ", "-")
+        """The model it asks for below its upstream's name: its own name, unless ``asks`` says another."""
+        return self.asks or self.name.replace(" ", "-")
 
 
 def ending(status: int, code: str) -> frozenset[Ending]:
@@ -147,6 +148,10 @@ FAULTS = (
     good("malformed", lambda: respond(HELLO, b"data: {oops\n\n", *GOOD[1:])),
     good("closes when asked again", lambda: faults.closes_on_next_request(respond(*GOOD))),
     good("big", big),
+    *(
+        Case(f"falls back: {asks}", frozenset({GOOD_END}), by=("fallback",), usage=True, again=True, asks=asks)
+        for asks in ("closes", "silent", "failed", "page")
+    ),
     # Clients
     good("slow reader", big, clients.reads_slowly),
     good("pipelined", lambda: json_answer(ANSWER), clients.pipelines, stream=False),

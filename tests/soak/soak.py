@@ -120,7 +120,15 @@ class Stage:
         by = self.chance.choice(case.by)
         ids = (uuid.UUID(int=self.chance.getrandbits(128)).hex, uuid.UUID(int=self.chance.getrandbits(128)).hex)
         model = f"{by}/{case.model}"
-        ask = Ask(self.gateway.url, KEY, model, ids, case.stream, self.chance, self.upstreams[by].arrived)
+        ask = Ask(
+            self.gateway.url,
+            KEY,
+            model,
+            ids,
+            case.stream,
+            self.chance,
+            self.upstreams.get(by, self.upstreams["plain"]).arrived,
+        )
         try:
             async with asyncio.timeout(40):
                 answers = await case.client(ask)
@@ -204,6 +212,8 @@ async def stage(folder: Path, seed: int) -> AsyncIterator[Stage]:
             "secure": {**shared, "base_url": secure.base_url, "ca_file": str(authority.ca_file)},
         }
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
+        second = {"upstream": "secure", "model": "stream"}
+        models["fallback/*"] = {"targets": [{"upstream": "plain", "model": "*"}, second]}
         gateway = Gateway(configuration(upstreams, models, timeouts=TIMEOUTS, limits={"body": "1MiB"}), folder)
         try:
             await gateway.start()
