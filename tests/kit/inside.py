@@ -85,7 +85,7 @@ async def inside(folder: Path, **settings: Any) -> AsyncIterator[Inside]:
         with socket.create_server(("127.0.0.1", 0)) as clients, socket.create_server(("127.0.0.1", 0)) as admins:
             loaded = load(file, {})
             metrics = Metrics()
-            running = await app.start(loaded, [clients], metrics, (*profiles.ENDPOINTS, *ENDPOINTS))
+            running = await app.start(loaded, [clients], metrics, None, (*profiles.ENDPOINTS, *ENDPOINTS))
             admin = await app.start_admin(Alone(running, metrics), facts(loaded), [admins])
             yield Inside(clients.getsockname()[1], admins.getsockname()[1], upstream, secure)
             running.begin_drain()

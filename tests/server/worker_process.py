@@ -19,6 +19,8 @@ from sluicegate.server.supervisor import RunningAdmin, Supervisor
 from sluicegate.server.worker import RunningApp
 from sluicegate.telemetry.metrics import Metrics
 
+Line = socket.socket | None
+
 
 def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
@@ -92,7 +94,9 @@ class ScriptedAdmin:
             server.close()
 
 
-async def start(_: Settings, listen: Sequence[socket.socket], metrics: Metrics) -> RunningApp:
+async def start(
+    _: Settings, listen: Sequence[socket.socket], metrics: Metrics, limits: socket.socket | None
+) -> RunningApp:
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)  # starts libuv's threads
     app = Scripted()
     app.servers = [await asyncio.start_server(app.exchange, sock=each.dup()) for each in listen]
@@ -104,7 +108,9 @@ async def start_admin(supervisor: Supervisor, facts: Facts, admin: Sequence[sock
     return ScriptedAdmin([await asyncio.start_server(app.exchange, sock=each.dup()) for each in admin])
 
 
-async def refuse(_: Settings, listen: Sequence[socket.socket], metrics: Metrics) -> RunningApp:
+async def refuse(
+    _: Settings, listen: Sequence[socket.socket], metrics: Metrics, limits: socket.socket | None
+) -> RunningApp:
     raise ConfigError("this machine", (Problem("aiohttp", "its parser in C is missing"),))
 
 

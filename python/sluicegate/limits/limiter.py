@@ -17,6 +17,7 @@ from sluicegate.errors import BudgetSpent, LimitReached, LimitsUnavailable
 from sluicegate.limits import demand, history
 from sluicegate.limits.authority import Authority
 from sluicegate.limits.lease import Scope, Share, Taken, lacking, take, units, want
+from sluicegate.limits.line import LineAuthority
 from sluicegate.limits.named import limits, rate_headers
 from sluicegate.limits.redis import INSTALLED, RedisAuthority
 from sluicegate.limits.rounds import Remote, Rounds
@@ -24,6 +25,7 @@ from sluicegate.limits.windows import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    import socket
 
     from sluicegate.config import Allowance, Settings
     from sluicegate.exchange import Exchange, Priced
@@ -240,10 +242,15 @@ class Limiter:
         return LimitReached(code, message, headers=headers, wire_type=LimitReached.kind)
 
 
-def remote(settings: Settings) -> Remote | None:
-    """Connect with who keeps the limits of several machines, if anybody does. Raises ConfigError."""
+def remote(settings: Settings, line: socket.socket | None) -> Remote | None:
+    """Connect with who keeps the limits of several machines, else of this one's workers, if anybody does.
+
+    ``line`` leads to the supervisor and is this object's from now on. Raises ConfigError.
+    """
     if settings.shared is None:
-        return None
+        return LineAuthority(line) if line is not None else None
+    if line is not None:
+        line.close()
     if not INSTALLED:
         problem = Problem("shared", "needs the extra redis; install it: pip install 'sluicegate[redis]'")
         raise ConfigError("this machine", (problem,))

@@ -102,10 +102,11 @@ async def _live(connected: socket.socket, start: StartApp) -> int:
         return 1
     listen = [socket.socket(fileno=descriptor) for descriptor in order.listen]
     metrics = Metrics(count_in(order.memory))
+    limits = socket.socket(fileno=order.limits) if order.limits is not None else None
     try:
         path = Path(order.path) if order.path is not None else None
         settings = _load(path, order)
-        worker = await Worker.start(start, path, settings, listen, metrics)
+        worker = await Worker.start(start, path, settings, listen, metrics, limits)
     except ConfigError as error:
         channel.send(Failed(source=error.source, problems=error.problems))
         await channel.close()

@@ -28,13 +28,17 @@ _LENGTH: Final = struct.Struct("!I")
 
 
 class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Serve. ``listen`` and ``memory`` are descriptors; without ``written`` the files are read by the worker."""
+    """Serve. ``listen``, ``memory`` and ``limits`` are descriptors; without ``written`` the worker reads the files.
+
+    Behind ``limits`` somebody grants leases for all workers; without it they are counted by each alone.
+    """
 
     version: int
     path: str | None
     written: Mapping[str, str] | None
     listen: tuple[int, ...]
     memory: int
+    limits: int | None = None
 
     def __repr__(self) -> str:
         return f"Start({self.path})"

@@ -15,6 +15,7 @@ import sys
 from typing import Final, Self
 
 from sluicegate.config import ConfigError, Facts, Problem, Written
+from sluicegate.limits.line import Service as Limits
 from sluicegate.server.control import VERSION, Answer, Ask, Channel, Drain, End, Failed, Ready, Start
 from sluicegate.server.worker import AT_ONCE
 from sluicegate.telemetry.gathered import Gathered, read_from, shared_memory
@@ -57,23 +58,28 @@ class Remote:
         path: Path | None,
         written: Written | None,
         listen: Sequence[socket.socket],
+        limits: Limits,
         command: Sequence[str] = COMMAND,
     ) -> Self:
         """Start a process on sockets that are bound; returns when it accepts.
 
-        Without ``written`` it reads the files itself. Raises ConfigError if it cannot start, for whatever reason.
+        Without ``written`` it reads the files itself. What its requests may use is granted by ``limits``. Raises
+        ConfigError if it cannot start, for whatever reason.
         """
         ours, theirs = socket.socketpair()
-        ours.settimeout(0)
+        granting, asking = socket.socketpair()
+        for each in (ours, granting):
+            each.settimeout(0)
         memory = shared_memory()
-        inherited = (theirs.fileno(), memory, *(each.fileno() for each in listen))
-        with theirs:
+        inherited = (theirs.fileno(), asking.fileno(), memory, *(each.fileno() for each in listen))
+        with theirs, asking:
             process = subprocess.Popen(  # noqa: S603, ASYNC220 our own interpreter; it returns at once
                 [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),
                 pass_fds=inherited,
             )
+            asks_at = asking.fileno()
         channel = await Channel.over(ours)
         order = Start(
             version=VERSION,
@@ -81,7 +87,9 @@ class Remote:
             written=written.texts if written is not None else None,
             listen=tuple(each.fileno() for each in listen),
             memory=memory,
+            limits=asks_at,
         )
+        limits.serve(granting)
         try:
             ready = await _first_word(process, channel, order)
             return cls(process, channel, ready, memory)

@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import msgspec
 
 from sluicegate.config import ConfigError, Facts, Problem, Settings, Written, check_upgrade, facts
+from sluicegate.limits.line import Service as Limits
 from sluicegate.server.notify import Notifier
 from sluicegate.server.remote import COMMAND, Remote, Silent, how_it_ended
 from sluicegate.server.worker import StartApp, Worker
@@ -97,6 +98,8 @@ class Supervisor:
         self._services = services
         self._command = command
         self._gathered = Gathered()
+        #: Grants leases of what keys, groups and models may use, to every worker that is a process of its own.
+        self._limits = Limits()
         self._notifier = Notifier()
         #: Who serves; who drains is in ``_leaving``.
         self._workers: list[Member] = []
@@ -117,7 +120,7 @@ class Supervisor:
         for service in self._services:
             await service.start()
         if settings.workers == 1:
-            self._enter([await Worker.start(self._start_app, self._path, settings, self._listen, Metrics())])
+            self._enter([await Worker.start(self._start_app, self._path, settings, self._listen, Metrics(), None)])
         else:
             self._enter(await self._launch(self._written, settings.workers))
 
@@ -150,6 +153,7 @@ class Supervisor:
         await _stop(self._changes | self._followers)
         if self.admin is not None:
             await self.admin.close()
+        await self._limits.close()
         for service in reversed(self._services):
             await service.close()
         self._notifier.close()
@@ -242,7 +246,7 @@ class Supervisor:
         return self._facts
 
     async def _upgrade(self) -> None:
-        first = await Remote.start(self._path, None, self._listen, self._command)
+        first = await self._process(None)
         problems = check_upgrade(self._facts, first.facts)
         try:
             others = [] if problems else await self._launch(first.written, first.facts.workers - 1)
@@ -262,12 +266,12 @@ class Supervisor:
             worker.drain(hand_over=True)
         _log.info("upgrade: %d workers serve, %d hand over", len(self._workers), len(former))
 
+    async def _process(self, written: Written | None) -> Remote:
+        return await Remote.start(self._path, written, self._listen, self._limits, self._command)
+
     async def _launch(self, written: Written, workers: int) -> list[Member]:
         """Start processes at the same time. Raises ConfigError if one cannot start; none runs then."""
-        starting = [
-            asyncio.ensure_future(Remote.start(self._path, written, self._listen, self._command))
-            for _ in range(workers)
-        ]
+        starting = [asyncio.ensure_future(self._process(written)) for _ in range(workers)]
         try:
             return list(await asyncio.gather(*starting))
         except BaseException:
@@ -311,7 +315,7 @@ class Supervisor:
                 if len(self._workers) >= self._facts.workers:
                     return
                 try:
-                    self._enter([await Remote.start(self._path, self._written, self._listen, self._command)])
+                    self._enter([await self._process(self._written)])
                 except ConfigError as error:
                     self._failures += 1
                     pause = _pause(self._failures)

@@ -60,9 +60,10 @@ class RunningApp(Protocol):
         """Close every connection and listener."""
 
 
-#: Starts an application on sockets that are bound; returns when it accepts.
+#: Starts an application on sockets that are bound; returns when it accepts. Over the last socket, if there is one,
+#: leases are granted of what all workers share; else it is the only one, or they share by other means. It is its own.
 #: Raises ConfigError if this machine or its libraries cannot serve what the settings ask.
-StartApp = Callable[[Settings, Sequence[socket.socket], Metrics], Awaitable[RunningApp]]
+StartApp = Callable[[Settings, Sequence[socket.socket], Metrics, socket.socket | None], Awaitable[RunningApp]]
 
 
 class Worker:
@@ -80,10 +81,16 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, start: StartApp, path: Path | None, settings: Settings, listen: Sequence[socket.socket], metrics: Metrics
+        cls,
+        start: StartApp,
+        path: Path | None,
+        settings: Settings,
+        listen: Sequence[socket.socket],
+        metrics: Metrics,
+        limits: socket.socket | None,
     ) -> Self:
         """Start serving what ``path`` said; returns when it accepts. Raises ConfigError."""
-        worker = cls(path, settings, await start(settings, listen, metrics), metrics)
+        worker = cls(path, settings, await start(settings, listen, metrics, limits), metrics)
         gc.collect()
         gc.freeze()
         return worker

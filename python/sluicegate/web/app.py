@@ -69,13 +69,20 @@ class App:
     To be made inside the loop it lives in. Raises ConfigError if this machine cannot do what the settings ask.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, log: AccessLog, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        log: AccessLog,
+        endpoints: Sequence[Endpoint],
+        limits: socket.socket | None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._metrics = metrics
         self._log = log
         self._endpoints = endpoints
         self._bodies = Bodies(settings.limits.bodies_total)
-        self._limiter = Limiter(settings, metrics, remote(settings))
+        self._limiter = Limiter(settings, metrics, remote(settings, limits))
         #: Every price of every snapshot, by version: rows that name an old one may still wait for the store.
         self._prices: Mapping[str, str] = {}
         self._accounts = open_accounts(settings, lambda: self._prices, LedgerMetrics(metrics))
@@ -253,14 +260,16 @@ async def start(
     settings: Settings,
     clients: Sequence[socket.socket],
     metrics: Metrics,
+    limits: socket.socket | None = None,
     endpoints: Sequence[Endpoint] = ENDPOINTS,
 ) -> App:
     """Start a gateway on sockets that are bound; returns when all accept. To be called inside the loop it lives in.
 
-    The access log goes to standard error. ``endpoints`` are the ways in below each mount.
+    Over ``limits`` leases are granted of what all workers share. The access log goes to standard error. ``endpoints``
+    are the ways in below each mount.
     """
     log = AccessLog(FileIO(sys.stderr.fileno(), "w", closefd=False), metrics.log_lines_dropped)
-    app = App(settings, metrics, log, endpoints)
+    app = App(settings, metrics, log, endpoints, limits)
     await app.listen(clients, settings)
     return app
 
