@@ -108,6 +108,49 @@ class Gateway(Serving):
         if self.process.stdout is not None:
             self.process.stdout.close()
 
+    @property
+    def workers(self) -> list[int]:
+        """The processes it has started that still live, by their ids; none where it serves itself."""
+        return [pid for pid in map(int, self._children()) if not _is_zombie(pid)]
+
+    def _children(self) -> list[str]:
+        pid = self.process.pid
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [child for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
+
+    async def has_workers(self, count: int, within: float = 20.0) -> list[int]:
+        """Wait until so many workers serve and no other process of its lives; gives their ids."""
+
+        async def there() -> bool:
+            serving = (await self.metrics()).get("sluicegate_workers")
+            return (serving, len(self.workers)) == (count, count)
+
+        await eventually(there, f"{count} workers", within)
+        return self.workers
+
+    def configure(self, **settings: Any) -> None:
+        """Write other settings into its file; it does not know yet."""
+        before = json.loads(self.file.read_text(encoding="utf-8"))
+        self.file.write_text(json.dumps(before | settings), encoding="utf-8")
+
+    async def reload(self) -> Answer:
+        """Have it take over its file, by the admin address."""
+        return await ask(self.admin, request_bytes(None, path="/admin/reload", method="POST"))
+
+    async def upgrade(self, workers: int) -> list[int]:
+        """Have it replace its workers, and wait until the new ones accept; gives their ids."""
+        before = set(self.workers)
+        lines = self.log.count("INFO sluicegate.server.supervisor: upgrade:")
+        self.process.send_signal(signal.SIGUSR2)
+
+        async def upgraded() -> bool:
+            return self.log.count("INFO sluicegate.server.supervisor: upgrade:") > lines
+
+        await eventually(upgraded, "the upgrade", 60)
+        new = [pid for pid in self.workers if pid not in before]
+        assert len(new) == workers
+        return new
+
     def allow_descriptors(self, soft: int | None = None) -> None:
         """Change how many files it may have open while it runs; None: as many as at its start."""
         _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
@@ -147,6 +190,13 @@ class Gateway(Serving):
 
         await eventually(written, f"{ident} in the log")
         return [line for line in self.log.split("\n") if ident in line]
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 async def eventually(holds: Callable[[], Any], what: str, within: float = 5.0) -> None:
