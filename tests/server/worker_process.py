@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import os
 from pathlib import Path
 import socket
 import sys
@@ -97,6 +98,11 @@ class ScriptedAdmin:
 async def start(
     _: Settings, listen: Sequence[socket.socket], metrics: Metrics, limits: socket.socket | None
 ) -> RunningApp:
+    with contextlib.suppress(FileNotFoundError):
+        how = Path("broken").read_text(encoding="ascii")  # noqa: ASYNC240
+        if how == "die":
+            os._exit(7)
+        return await refuse(_, listen, metrics, limits)
     await asyncio.get_running_loop().getaddrinfo("localhost", 80)  # starts libuv's threads
     app = Scripted()
     app.servers = [await asyncio.start_server(app.exchange, sock=each.dup()) for each in listen]
