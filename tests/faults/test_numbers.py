@@ -15,7 +15,7 @@ NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 LATER = {
     110: "estimates",
     112: "the ledger",
-    **dict.fromkeys(set(range(120, 136)) - {126, 127, 128}, "the ledger, workers and reload"),
+    **dict.fromkeys((122, 124, 125, *range(129, 135)), "the ledger"),
     136: "a panic, which nothing from outside can provoke; rust/src/python/protocol.rs catches it",
 }
 
