@@ -18,7 +18,7 @@ from tests.kit.client import Answer, ask, request_bytes
 from tests.kit.samples import Samples
 
 READY = re.compile(r"^ready listen=(https?://\S+) admin=(http://\S+)$")
-START_LIMIT = 20.0
+START_LIMIT = 40.0
 KEY = "sk-test-key"
 
 

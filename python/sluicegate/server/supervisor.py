@@ -24,11 +24,13 @@ import contextlib
 import logging
 from pathlib import Path
 import socket
+import time
 from typing import Any, Protocol
 
 import msgspec
 
 from sluicegate.config import ConfigError, Facts, Problem, Settings, Written, check_upgrade, facts
+from sluicegate.limits.history import recall
 from sluicegate.limits.line import Service as Limits
 from sluicegate.server.notify import Notifier
 from sluicegate.server.remote import COMMAND, Remote, Silent, how_it_ended
@@ -100,6 +102,8 @@ class Supervisor:
         self._gathered = Gathered()
         #: Grants leases of what keys, groups and models may use, to every worker that is a process of its own.
         self._limits = Limits()
+        #: The settings, while this process is the only worker and grants leases to nobody.
+        self._alone: Settings | None = None
         self._notifier = Notifier()
         #: Who serves; who drains is in ``_leaving``.
         self._workers: list[Member] = []
@@ -120,8 +124,10 @@ class Supervisor:
         for service in self._services:
             await service.start()
         if settings.workers == 1:
+            self._alone = settings
             self._enter([await Worker.start(self._start_app, self._path, settings, self._listen, Metrics(), None)])
         else:
+            await self._recall(settings)
             self._enter(await self._launch(self._written, settings.workers))
 
     def say_ready(self) -> None:
@@ -246,6 +252,8 @@ class Supervisor:
         return self._facts
 
     async def _upgrade(self) -> None:
+        if self._alone is not None:
+            await self._recall(self._alone)
         first = await self._process(None)
         problems = check_upgrade(self._facts, first.facts)
         try:
@@ -265,6 +273,11 @@ class Supervisor:
         for worker in former:
             worker.drain(hand_over=True)
         _log.info("upgrade: %d workers serve, %d hand over", len(self._workers), len(former))
+
+    async def _recall(self, settings: Settings) -> None:
+        """Learn from the store what budgets have spent: from now on they are granted here."""
+        self._alone = None
+        await asyncio.to_thread(recall, settings, self._limits.authority, time.time())
 
     async def _process(self, written: Written | None) -> Remote:
         return await Remote.start(self._path, written, self._listen, self._limits, self._command)
