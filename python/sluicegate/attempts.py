@@ -6,6 +6,8 @@ for a look at the table of targets alone. Whatever an attempt came to, its seat 
 
 from __future__ import annotations
 
+from functools import partial
+import logging
 import math
 import random
 import time
@@ -17,9 +19,12 @@ from sluicegate.dialects.wire import wire
 from sluicegate.exchange import NO_USAGE
 from sluicegate.exchange import Attempt as AttemptRecord
 from sluicegate.policy import retries
+from sluicegate.policy.breaker import STATES
+from sluicegate.policy.health import Watch
 from sluicegate.policy.retries import Step
 from sluicegate.policy.seats import Seats, reachable
 from sluicegate.policy.tries import Tries
+from sluicegate.upstream.waiting import Wait, WaitingRoom, all_down
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from sluicegate.dialects.request import Ask
     from sluicegate.errors import RequestFailed
     from sluicegate.exchange import Exchange
+    from sluicegate.policy.breaker import State
     from sluicegate.policy.retries import Rule
     from sluicegate.policy.routing import Route, Target
     from sluicegate.policy.seats import Seat
@@ -36,19 +42,61 @@ if TYPE_CHECKING:
     from sluicegate.upstream.attempt import Attempt
 
 
-class Attempts:
-    """All attempts under one configuration."""
+_log = logging.getLogger(__name__)
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+
+class Attempts:
+    """All attempts under one configuration. To be made inside the running loop.
+
+    What ``before`` knows of targets and credentials that are as they were is kept, and who waits for one waits on.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, before: Attempts | None = None) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.seats = Seats(settings)
+        now = time.monotonic()
+        #: Where requests wait for a target.
+        self.room: WaitingRoom = before.room if before is not None else WaitingRoom(settings.health, metrics.waits)
+        watch = (
+            before.seats.watch.successor(settings, now)
+            if before is not None
+            else Watch(settings, now, partial(_target_changed, metrics, self.room))
+        )
+        self.seats: Seats = Seats(settings, watch, random.random, before.seats if before is not None else None)
+        self._gone = before.seats.watch.targets.keys() - watch.targets.keys() if before is not None else ()
         #: Labels of targets that refused to be asked for usage.
         self.unasked: set[str] = set()
 
-    def first(self, exchange: Exchange, route: Route) -> Seat:
-        """The seat of the first attempt."""
-        return self.seats.first(route, exchange.endpoint, exchange.received)
+    def successor(self, settings: Settings) -> Attempts:
+        """The same under another configuration, which holds once :meth:`follow` is called."""
+        return Attempts(settings, self.metrics, self)
+
+    def follow(self) -> None:
+        """From now on new attempts begin here, and those that began before end here."""
+        self.room.adopt(self.settings.health)
+        self.seats.watch.follow()
+        for label in self._gone:
+            self.metrics.target_is(label, "", STATES, changed=False)
+        for label, health in self.seats.watch.targets.items():
+            self.metrics.target_is(label, health.breaker.state, STATES, changed=False)
+
+    def first(self, exchange: Exchange, routes: Sequence[Route], now: float) -> Seat | None:
+        """The seat of the first attempt; None if all targets of all routes are left alone."""
+        for route in routes:
+            seat = self.seats.first(route, exchange.endpoint, now, stream=exchange.stream)
+            if seat is not None:
+                return seat
+        return None
+
+    def wait(self, exchange: Exchange, routes: Sequence[Route]) -> Wait[Seat]:
+        """The wait for a seat where :meth:`first` gave none. Raises Overloaded: it is not to wait."""
+
+        def due(now: float) -> float:
+            return self.seats.due(routes, exchange.endpoint, now)
+
+        if self.settings.health.all_down == "fail":
+            raise all_down(due(time.monotonic()))
+        return Wait(self.room, partial(self.first, exchange, routes), due)
 
     def begin(self, exchange: Exchange, seat: Seat) -> float:
         """Write down that an attempt begins; gives when the whole request must have ended, in monotonic seconds."""
@@ -73,16 +121,36 @@ class Attempts:
             wanted == "inject" or (wanted == "learn" and target.label not in self.unasked)
         )
 
-    def ended(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt, failed: RequestFailed | None) -> None:
+    @staticmethod
+    def answered(seat: Seat, ticket: int, attempt: Attempt) -> None:
+        """A stream's first content is there. ``ticket`` is what the target's health gave as the attempt began."""
+        now = time.monotonic()
+        seat.health.answered(ticket, now - attempt.sent, now)
+
+    def ended(
+        self,
+        exchange: Exchange,
+        ask: Ask,
+        seat: Seat,
+        ticket: int,
+        attempt: Attempt,
+        failed: RequestFailed | None,
+    ) -> None:
         """Give the seat back, and tell how it went: by a stream's outcome, else by the error, if one was raised."""
         now = exchange.answered if exchange.answered is not None else time.monotonic()
         if exchange.outcome == "completed":
-            first = attempt.outcome.first_content if attempt.outcome is not None else None
-            self.seats.ended(seat, None, now, first_content=first)
+            stream = attempt.outcome
+            self.seats.succeeded(
+                seat,
+                ticket,
+                now,
+                first_content=stream.first_content if stream is not None else None,
+                whole_answer=now - attempt.sent if stream is None else None,
+            )
             return
         code = exchange.outcome or (failed.code if failed is not None else "client_disconnected")
         rest = retries.retry_after(failed.headers, time.time()) if failed is not None else None
-        self.seats.ended(seat, self.rule(exchange, ask, seat, attempt, code), now, rest=rest)
+        self.seats.failed(seat, ticket, self.rule(exchange, ask, seat, attempt, code), now, rest)
 
     def rule(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt, code: str) -> Rule:
         """The table's row for an attempt that did not end well."""
@@ -116,6 +184,33 @@ class Attempts:
         )
         exchange.attempts.append(record)
 
+    def targets(self, now: float) -> list[dict[str, object]]:
+        """Tell how each target is, as ``GET /admin/targets`` lists them; durations in seconds."""
+        return [
+            {
+                "target": one.target.target,
+                "state": one.target.state,
+                "state_seconds": one.target.since,
+                "failures": one.target.failures,
+                "in_flight": one.target.in_flight,
+                "next_probe_seconds": one.target.next_probe,
+                "first_content_seconds": one.target.first_content,
+                "whole_answer_seconds": one.target.whole_answer,
+                "credentials": [
+                    {"name": credential.name, "state": credential.state, "rests_seconds": credential.rests}
+                    for credential in one.credentials
+                ],
+            }
+            for one in self.seats.report(now)
+        ]
+
+
+def _target_changed(metrics: Metrics, room: WaitingRoom, target: str, state: State) -> None:
+    metrics.target_is(target, state, STATES)
+    _log.warning("target %s is %s", target, state)
+    if state != "half_open":
+        room.wake()
+
 
 class Journey:
     """A request whose first attempt has failed. ``routes`` are its model's and its fallbacks', ``first`` the seat."""
@@ -125,7 +220,7 @@ class Journey:
         self._exchange = exchange
         self._ask = ask
         places = reachable(routes, first.target.upstream.dialect)
-        self._tries = Tries(attempts.seats, attempts.settings.retries, places, first)
+        self._tries = Tries(attempts.seats, attempts.settings.retries, places, first, stream=exchange.stream)
         self._primary = first
         self._last_of_primary: tuple[int, RequestFailed, str] | None = None
 

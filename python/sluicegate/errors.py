@@ -20,7 +20,8 @@
     │   ├── HeadersTooLarge            431  headers_too_large
     │   └── ClientLeft                 499  client_disconnected (nobody reads it; metrics and rows do)
     ├── GatewayFault                   we cannot serve now
-    │   ├── Overloaded                 503  gateway_overloaded, upstream_queue_full, ledger_unavailable
+    │   ├── Overloaded                 503  gateway_overloaded, upstream_queue_full, targets_down,
+    │   │                                   targets_queue_full, ledger_unavailable
     │   ├── LimitsUnavailable          503  limits_unavailable
     │   ├── Draining                   503  gateway_draining
     │   └── Internal                   500  internal_error
@@ -227,6 +228,11 @@ class Draining(GatewayFault):
 
     status = 503
     kind = "overloaded_error"
+
+    @classmethod
+    def again(cls) -> Draining:
+        """Make the refusal of a request that another gateway, or this one's successor, may serve at once."""
+        return cls("gateway_draining", STREAM_ENDS["gateway_draining"], headers={"retry-after": "1"})
 
 
 class Internal(GatewayFault):

@@ -12,12 +12,12 @@ import time
 from typing import TYPE_CHECKING
 
 from sluicegate import errors
-from sluicegate.attempts import Attempts, Journey
+from sluicegate.attempts import Journey
 from sluicegate.dialects import pages, request, speech
 from sluicegate.exchange import row
 from sluicegate.heartbeats import Heartbeats
 from sluicegate.policy import keys
-from sluicegate.policy.routing import Routes
+from sluicegate.policy.routing import Routes, no_such_model
 from sluicegate.policy.seats import spoken
 from sluicegate.telemetry.series import CONNECTIONS, HELD
 from sluicegate.upstream.heads import Heads
@@ -29,6 +29,7 @@ from sluicegate.upstream.verdicts import failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sluicegate.attempts import Attempts
     from sluicegate.config import Settings
     from sluicegate.dialects.request import Ask
     from sluicegate.exchange import Exchange
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sluicegate.telemetry.access_log import AccessLog
     from sluicegate.telemetry.metrics import Metrics
     from sluicegate.upstream.attempt import Attempt
+    from sluicegate.upstream.waiting import Wait
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Gateway:
         ledger: Ledger | None,
         prices: Prices,
         limiter: Limiter,
+        attempts: Attempts,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -69,8 +72,8 @@ class Gateway:
         self._plans = Plans(settings, metrics.bank, metrics.event_gap)
         self._heartbeats = Heartbeats(self._own_lines, early=settings.heartbeat_early)
         self._upstreams = Upstreams(settings, metrics.loop_lagged, self._swept)
-        self._attempts = Attempts(settings, metrics)
-        self._live: dict[Exchange, Attempt | Pause | None] = {}
+        self._attempts = attempts
+        self._live: dict[Exchange, Attempt | Pause | Wait[Seat] | None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -128,9 +131,7 @@ class Gateway:
 
     def _admit(self) -> None:
         if self._draining:
-            raise errors.Draining(
-                "gateway_draining", errors.STREAM_ENDS["gateway_draining"], headers={"retry-after": "1"}
-            )
+            raise errors.Draining.again()
         if self._upstreams.held > self._settings.limits.held_total:
             message = "The gateway holds as many bytes as it may; please try again."
             raise errors.Overloaded("gateway_overloaded", message, headers={"retry-after": "1"})
@@ -147,7 +148,7 @@ class Gateway:
     def _where_it_goes(self, exchange: Exchange, caller: Caller, ask: Ask) -> Route:
         route = self._routes.route(ask.model)
         if route is None:
-            raise errors.NotFound("model_not_found", _unknown_model(ask.model), param="model")
+            raise no_such_model(ask.model)
         if not caller.may_use(ask.model):
             raise errors.NotAllowed("model_not_allowed", "This API key may not use this model.", param="model")
         if self._settings.require_price and not self._has_prices(route, exchange.received_at):
@@ -176,7 +177,10 @@ class Gateway:
 
     async def _until_answered(self, exchange: Exchange, ask: Ask, routes: Sequence[Route]) -> None:
         """Make one attempt after the other until one is the answer. Raises the primary's error: none is left."""
-        seat = self._attempts.first(exchange, routes[0])
+        seat = self._attempts.first(exchange, routes, time.monotonic())
+        if seat is None:
+            wait = self._live[exchange] = self._attempts.wait(exchange, routes)
+            seat = await wait.over()
         journey: Journey | None = None
         while True:
             attempt = self._begin(exchange, ask, seat)
@@ -206,11 +210,13 @@ class Gateway:
         consumed = (request.FALLBACKS,) if exchange.mount.profile.consumes_fallbacks else ()
         segments = ask.splice(target.model, inject, consumed)
         failed: errors.RequestFailed | None = None
+        ticket = seat.health.begin(time.monotonic())
         try:
             lines = self._heads.of(target.upstream, seat.credential, exchange.endpoint, exchange.client.headers)
             head = await attempt.ask(lines, segments, ask.choices)
             exchange.upstream_request_id = attempt.request_id
             if head.verdict == "committed":
+                self._attempts.answered(seat, ticket, attempt)
                 await self._relay(exchange, attempt)
             elif head.verdict == "body":
                 self._reply(exchange, head.body)
@@ -225,7 +231,7 @@ class Gateway:
             if exchange.answered is None:
                 exchange.answered = time.monotonic()
             self._account(exchange, attempt)
-            self._attempts.ended(exchange, ask, seat, attempt, failed)
+            self._attempts.ended(exchange, ask, seat, ticket, attempt, failed)
 
     async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
         client = exchange.client
@@ -261,12 +267,7 @@ class Gateway:
 
     def caller(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Caller:
         """Say whose credential this is. Raises NotAuthenticated or BadRequest."""
-        if self._keys.open:
-            return keys.ANYONE
-        caller = self._keys.caller(authorizations, api_keys)
-        if caller is None:
-            raise errors.NotAuthenticated("invalid_api_key", "The API key is not known here; check it.")
-        return caller
+        return self._keys.caller(authorizations, api_keys)
 
     def visible_models(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
         """Name the models that the presented credentials may use. Raises NotAuthenticated or BadRequest."""
@@ -391,8 +392,3 @@ class Gateway:
         for unwatch in watched:
             unwatch()
         await self._upstreams.close()
-
-
-def _unknown_model(model: str) -> str:
-    shown = model if len(model) <= 64 and model.isprintable() else "that name"  # noqa: PLR2004
-    return f"There is no model {shown!r} here; GET /models lists those there are."

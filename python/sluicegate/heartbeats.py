@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sluicegate.exchange import Exchange
+    from sluicegate.policy.seats import Seat
     from sluicegate.upstream.attempt import Attempt
     from sluicegate.upstream.pause import Pause
+    from sluicegate.upstream.waiting import Wait
 
 
 class Heartbeats:
@@ -29,7 +31,7 @@ class Heartbeats:
         self._headers = headers
         self._early = early
 
-    def beat(self, live: Mapping[Exchange, Attempt | Pause | None], now: float) -> None:
+    def beat(self, live: Mapping[Exchange, Attempt | Pause | Wait[Seat] | None], now: float) -> None:
         """Write a comment to each client that has heard nothing for its time; ``now`` in monotonic seconds."""
         for exchange, attempt in live.items():
             every = exchange.heartbeat

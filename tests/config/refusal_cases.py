@@ -46,6 +46,7 @@ AN_ADDRESS = 'is not HOST:PORT; write "127.0.0.1:8080" or "[::1]:8080" (in quote
 A_URL = "is not a URL of scheme http or https, a host, maybe a port and a path prefix"
 A_KEY = "is not a key; use 8 to 1024 visible ASCII characters without spaces"
 A_MODEL = "is not a model name; use up to 256 characters without spaces, and a `*` only at the end, after a slash"
+NO_EFFECT = 'has no effect under `routing: order`; write "routing: weight", or leave it out'
 IN_A_HEADER = "holds characters that cannot be sent in a header (control characters, spaces at an end, non-ASCII)"
 
 CASES: dict[str, tuple[object, list[str]]] = {
@@ -406,6 +407,31 @@ CASES: dict[str, tuple[object, list[str]]] = {
     "what to do without limits' keeper": (
         configuration(limits_unavailable="ask"),
         ['limits_unavailable: unknown choice "ask"; known: allow, deny'],
+    ),
+    "a weight without its routing": (
+        target(weight=3),
+        [
+            f"models.fast.targets[0].weight: 3 {NO_EFFECT}",
+        ],
+    ),
+    "no weight at all": (
+        model(routing="weight", targets=[MODEL["targets"][0] | {"weight": 0}]),
+        ["models.fast.targets: all have the weight 0, so that none would be tried first; give one more"],
+    ),
+    "an unknown routing": (
+        model(routing="random"),
+        ['models.fast.routing: unknown choice "random"; known: order, weight, least_loaded'],
+    ),
+    "a cool-down above its maximum": (
+        configuration(health={"cooldown": 90}),
+        ["health.cooldown_max: 60 s is less than health.cooldown, 90 s; write as much at least"],
+    ),
+    "an unknown way to be down": (
+        configuration(health={"all_down": "panic", "failures": -1}),
+        [
+            "health.failures: -1 is not a whole number from 0 to 1,000,000",
+            'health.all_down: unknown choice "panic"; known: fail, wait',
+        ],
     ),
     "workers": (configuration(workers=0), ["workers: 0 is not a whole number from 1 to 1,024"]),
     "store": (

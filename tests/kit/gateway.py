@@ -209,7 +209,7 @@ async def eventually(holds: Callable[[], Any], what: str, within: float = 5.0) -
 
 
 def configuration(upstreams: Mapping[str, Any], models: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
-    """A configuration for tests: free ports, one key, no limits and no retries in place that a test has not set."""
+    """A configuration for tests: free ports, one key; limits, retries in place and health are the tests' to set."""
     return {
         "listen": "127.0.0.1:0",
         "admin": "127.0.0.1:0",
@@ -217,5 +217,6 @@ def configuration(upstreams: Mapping[str, Any], models: Mapping[str, Any], **set
         "models": dict(models),
         "keys": [{"name": "tests", "key": KEY, "models": ["*"]}],
         "retries": {"here": 0},
+        "health": {"failures": 0},
         **settings,
     }

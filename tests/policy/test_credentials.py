@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sluicegate.config import Credential, Secret
-from sluicegate.policy.credentials import Credentials
+from sluicegate.policy.credentials import CredentialReport, Credentials
 
 REST = 60.0
 
@@ -84,3 +84,17 @@ def test_another_is_none_that_was_tried_or_rests() -> None:
     assert other.name == "b"
     assert pool.another(1.0, ["a", "b"]) is None
     assert credentials(a=1).another(0.0, []) is None
+
+
+def test_a_report_tells_how_each_stands_and_never_the_credential() -> None:
+    pool = credentials(a=1, b=1, c=1)
+    pool.retire("a", 0.0)
+    pool.pause("b", 5.0)
+
+    expected = [
+        CredentialReport("a", "retired", 59.0),
+        CredentialReport("b", "paused", 4.0),
+        CredentialReport("c", "ready", None),
+    ]
+    assert expected == pool.report(1.0)
+    assert ["retired", "ready", "ready"] == [one.state for one in pool.report(100.0)]

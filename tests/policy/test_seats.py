@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sluicegate.config import Settings, load
 from sluicegate.exchange import Endpoint
+from sluicegate.policy.health import Watch
+from sluicegate.policy.retries import Phase, rule_for
 from sluicegate.policy.routing import Route, Routes
 from sluicegate.policy.seats import Seats, credentials, reachable, spoken
 
 URL = "http://127.0.0.1:8000/v1"
-UPSTREAMS = {
+UPSTREAMS: dict[str, dict[str, Any]] = {
     "oa": {"dialect": "openai", "base_url": URL, "api_key": "sk-oa"},
     "ob": {"dialect": "openai", "base_url": URL},
     "an": {"dialect": "anthropic", "base_url": URL, "credentials": [{"name": "x", "api_key": "sk-x"}]},
@@ -70,8 +73,65 @@ def test_an_upstream_has_its_api_key_or_its_list_or_nothing(settings: Settings) 
     assert named["ob"][0].api_key is None
 
 
+def seats(settings: Settings) -> Seats:
+    return Seats(settings, Watch(settings, 0.0, lambda label, state: None), lambda: 0.0)  # noqa: ARG005
+
+
+def way(family: str = "openai") -> Endpoint:
+    return Endpoint(name="", operation="", dialect=f"{family}-chat", path="")
+
+
+def first(seats: Seats, route: Route, family: str = "openai", now: float = 0.0) -> str | None:
+    seat = seats.first(route, way(family), now, stream=False)
+    return seat.target.label if seat is not None else None
+
+
+def down(seats: Seats, *labels: str) -> None:
+    for label in labels:
+        health = seats.watch.of(label)
+        for _ in range(5):
+            health.failed(health.begin(0.0), "target", 0.0)
+
+
 def test_the_first_seat_is_the_first_usable_target(settings: Settings) -> None:
-    seats = Seats(settings)
-    dialects = ("openai-chat", "anthropic-messages")
-    ways = [Endpoint(name="", operation="", dialect=dialect, path="") for dialect in dialects]
-    assert [seats.first(route(settings, "mixed"), way, 0.0).target.label for way in ways] == ["oa/m", "an/m"]
+    mixed = route(settings, "mixed")
+    assert ["oa/m", "an/m"] == [first(seats(settings), mixed, family) for family in ("openai", "anthropic")]
+
+
+def test_the_first_seat_is_none_that_is_left_alone(settings: Settings) -> None:
+    taken = seats(settings)
+    down(taken, "oa/m")
+    assert ["ob/m", "ob/m"] == [first(taken, route(settings, name)) for name in ("alike", "plain")]
+
+    down(taken, "ob/m")
+    alike = route(settings, "alike")
+    assert first(taken, alike) is None
+    assert (5.0, 3.0) == (taken.due([alike], way(), 0.0), taken.due([alike], way(), 2.0))
+    assert "oa/m" == first(taken, alike, now=5.0)
+
+
+def test_a_report_names_targets_and_credentials(settings: Settings) -> None:
+    taken = seats(settings)
+    down(taken, "an/m")
+
+    states = {one.target.target: (one.target.state, one.credentials[0].name) for one in taken.report(0.0)}
+    assert {"oa/m": ("closed", "default"), "ob/m": ("closed", "none"), "an/m": ("open", "x")} == states
+
+
+def test_a_successor_remembers_credentials_of_upstreams_that_are_as_they_were(
+    settings: Settings, tmp_path: Path
+) -> None:
+    taken = seats(settings)
+    for name in ("plain", "claude"):
+        seat = taken.first(route(settings, name), way("anthropic"), 0.0, stream=False)
+        assert seat is not None
+        taken.failed(seat, seat.health.begin(0.0), rule_for(Phase.HEAD, "upstream_auth"), 0.0, None)
+    moved = UPSTREAMS | {"an": UPSTREAMS["an"] | {"base_url": "http://127.0.0.1:9000/v1"}}
+    file = tmp_path / "gate.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"upstreams": moved}), encoding="utf-8")
+    other = load(file, {})
+
+    after = Seats(other, taken.watch.successor(other, 1.0), lambda: 0.0, taken)
+
+    states = {one.target.target: one.credentials[0].state for one in after.report(1.0)}
+    assert {"oa/m": "ready", "ob/m": "retired", "an/m": "ready"} == states

@@ -11,6 +11,7 @@ import pytest
 
 from sluicegate.config import Settings, load
 from sluicegate.exchange import Endpoint
+from sluicegate.policy.health import Watch
 from sluicegate.policy.retries import Phase, Rule, Settled, Step, rule_for
 from sluicegate.policy.routing import Route, Routes
 from sluicegate.policy.seats import Seat, Seats, reachable
@@ -29,17 +30,25 @@ MISTAKE = rule_for(Phase.HEAD, "upstream_rejected")
 class Request:
     """One request for `m`, whose targets are `places` (upstream/model)."""
 
-    def __init__(self, folder: Path, *places: str, upstreams: Mapping[str, Any] | None = None, **rules: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *places: str,
+        upstreams: Mapping[str, Any] | None = None,
+        failures: int = 0,
+        **rules: float,
+    ) -> None:
         targets = [dict(zip(("upstream", "model"), place.split("/"), strict=True)) for place in places]
         tree = {
             "upstreams": upstreams or {"a": LOCAL, "b": LOCAL, "pair": PAIR},
             "models": {"m": {"targets": targets}},
             "retries": {"backoff": 1, **rules},
+            "health": {"failures": failures},
         }
         file = folder / "gate.json"
         file.write_text(json.dumps(tree), encoding="utf-8")
         self.settings: Settings = load(file, {})
-        self.seats = Seats(self.settings)
+        self.seats = Seats(self.settings, Watch(self.settings, 0.0, lambda label, state: None), lambda: 0.0)  # noqa: ARG005
         self.now = 0.0
         self.start()
 
@@ -47,17 +56,21 @@ class Request:
         """Its first attempt."""
         route: Route | None = Routes(self.settings).route("m")
         assert route is not None
-        self.seat = self.seats.first(route, CHAT, self.now)
+        seat = self.seats.first(route, CHAT, self.now, stream=False)
+        assert seat is not None
+        self.seat = seat
+        self.ticket = seat.health.begin(self.now)
         places = reachable([route], self.seat.target.upstream.dialect)
-        self.tries = Tries(self.seats, self.settings.retries, places, self.seat)
+        self.tries = Tries(self.seats, self.settings.retries, places, self.seat, stream=False)
         return self.seat
 
     def fails(self, rule: Rule, *, left: float = 600.0, rest: float | None = None) -> Next | None:
         """Its last attempt failed so."""
-        self.seats.ended(self.seat, rule, self.now, rest=rest)
+        self.seats.failed(self.seat, self.ticket, rule, self.now, rest)
         following = self.tries.after(rule, self.now, left=left, rest=rest, chance=1.0)
         if following is not None:
             self.seat = following.seat
+            self.ticket = self.seat.health.begin(self.now)
         return following
 
     def way(self, *rules: Rule) -> list[str]:
@@ -142,3 +155,17 @@ def test_asking_for_less_is_neither_waited_for_nor_budgeted(tmp_path: Path) -> N
     following = Request(tmp_path, "a/1", budget=0, here=0).fails(learnt)
     assert following is not None
     assert (following.step, following.delay) == (Step.LEARN, 0.0)
+
+
+def test_a_target_that_is_left_alone_is_not_tried_again_in_place(tmp_path: Path) -> None:
+    assert Request(tmp_path, "a/1", failures=2, here=5).way(*[FAILED] * 3) == ["a/1 none 1", "end"]
+
+
+def test_targets_that_are_left_alone_are_passed_over_until_one_request_probes_them(tmp_path: Path) -> None:
+    asked = Request(tmp_path, "a/1", "b/1", "b/2", failures=1, budget=0.5)
+    assert asked.way(FAILED) == ["b/1 none 0"]
+    assert asked.start().target.label == "b/1"
+    assert asked.way(LOST) == ["b/2 none 0"]
+
+    asked.now = 5.0
+    assert [asked.start().target.label for _ in range(3)] == ["a/1", "b/1", "b/2"]

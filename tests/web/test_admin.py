@@ -24,7 +24,7 @@ HEALTH = [
     "/health/ready",
     "/health/readiness",
 ]
-PRIVATE = ["/metrics", "/admin/requests"]
+PRIVATE = ["/metrics", "/admin/requests", "/admin/targets"]
 
 
 async def get(scene: Scene, path: str, *headers: tuple[str, str], method: str = "GET") -> Answer:

@@ -1,7 +1,7 @@
 """Settings: one immutable snapshot, read from one file and the environment, valid whole or not at all.
 
 This package is the only reader of configuration files and of the environment. ``values`` and ``readers`` know single
-values, ``model`` is the table of all settings with its parts ``routes``, ``retries`` and ``bounds``, ``read`` turns a
+values, ``model`` is the table of all settings (``routes``, ``retries``, ``bounds``, ``health``), ``read`` turns a
 parsed file into it, ``expand`` fills in ``${...}``, ``check`` compares settings with each other, ``load`` reads the
 files, ``table`` prints the README's table.
 """
@@ -10,6 +10,7 @@ from sluicegate.config.accounts import Credits, Ledger, Price, PriceTier
 from sluicegate.config.allowances import UNLIMITED, Allowance, Budget
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.facts import Facts, check_reload, check_upgrade, facts
+from sluicegate.config.health import Health
 from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, notifications_wanted, prepare_environment
 from sluicegate.config.model import Key, Settings, Tls
 from sluicegate.config.read import Problem
@@ -29,6 +30,7 @@ __all__ = [
     "Credential",
     "Credits",
     "Facts",
+    "Health",
     "Key",
     "Ledger",
     "Limits",

@@ -12,7 +12,7 @@ from sluicegate.config.check_prices import check_prices
 from sluicegate.config.model import Settings
 from sluicegate.config.read import Problems, child, is_read
 from sluicegate.config.readers import bytes_text, unknown
-from sluicegate.config.routes import PROFILES, RELAYED, Upstream
+from sluicegate.config.routes import DEFAULT_WEIGHT, PROFILES, RELAYED, Model, Upstream
 from sluicegate.config.values import Address, shown
 
 _EXAMPLE_UPSTREAM = '{openai: {dialect: openai, base_url: "https://api.openai.com/v1", api_key: "${OPENAI_API_KEY}"}}'
@@ -29,6 +29,7 @@ def check(settings: Settings, problems: Problems) -> None:
     _check_limits(settings, problems)
     check_prices(settings, problems)
     check_allowances(settings, problems)
+    _check_health(settings, problems)
 
 
 def _check_binds(settings: Settings, problems: Problems) -> None:
@@ -90,6 +91,23 @@ def _check_models(settings: Settings, problems: Problems) -> None:
                 )
             if is_read(target.model):
                 _check_star(name, target.model, f"{at}.model", problems)
+        _check_weights(path, model, problems)
+
+
+def _check_weights(path: str, model: Model, problems: Problems) -> None:
+    weights = [(i, target.weight) for i, target in enumerate(model.targets) if is_read(target.weight)]
+    if not is_read(model.routing) or not weights:
+        return
+    if model.routing == "weight":
+        if not any(weight for _, weight in weights):
+            problems.add(f"{path}.targets", "all have the weight 0, so that none would be tried first; give one more")
+        return
+    for i, weight in weights:
+        if weight != DEFAULT_WEIGHT:
+            problems.add(
+                f"{path}.targets[{i}].weight",
+                f'{weight} has no effect under `routing: {model.routing}`; write "routing: weight", or leave it out',
+            )
 
 
 def _check_star(name: str, model: str, path: str, problems: Problems) -> None:
@@ -140,6 +158,16 @@ def _check_limits(settings: Settings, problems: Problems) -> None:
             problems.add(
                 f"limits.{name}", f"{bytes_text(one)} is more than limits.held_total, {bytes_text(limits.held_total)}"
             )
+
+
+def _check_health(settings: Settings, problems: Problems) -> None:
+    health = settings.health
+    times = (health.cooldown, health.cooldown_max)
+    if all(map(is_read, times)) and health.cooldown > health.cooldown_max:
+        problems.add(
+            "health.cooldown_max",
+            f"{health.cooldown_max:g} s is less than health.cooldown, {health.cooldown:g} s; write as much at least",
+        )
 
 
 def _credential_header(upstream: Upstream) -> str:

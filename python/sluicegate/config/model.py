@@ -1,4 +1,4 @@
-"""The whole configuration as one struct; its parts stand in ``routes``, ``retries`` and ``bounds``.
+"""The whole configuration as one struct; its parts: ``routes``, ``retries``, ``bounds``, ``health``.
 
 Rules: a field with a :class:`~sluicegate.config.setting.Setting` may stand in the file; a field without one is worked
 out from the others when the file is loaded. All structs are frozen; :class:`Settings` is the one immutable snapshot
@@ -18,6 +18,7 @@ import msgspec
 from sluicegate.config.accounts import DEFAULT_STORE, Credits, Ledger, Price
 from sluicegate.config.allowances import Allowance
 from sluicegate.config.bounds import Limits, Timeouts
+from sluicegate.config.health import Health
 from sluicegate.config.readers import (
     access_key,
     address,
@@ -161,6 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "allow"
     timeouts: Annotated[Timeouts, Setting("durations", default="below")] = Timeouts()
     limits: Annotated[Limits, Setting("sizes and counts", default="below")] = Limits()
+    health: Annotated[Health, Setting("when a target is left alone", default="below")] = Health()
     on_disconnect: Annotated[
         Literal["cancel", "finish"],
         Setting(

@@ -29,6 +29,9 @@ RELAYED: tuple[str, ...] = ("openai", "anthropic")
 #: Seconds an unused connection to a plain upstream on this machine is kept: such servers close theirs after 5.
 LOOPBACK_POOL_IDLE = 4.0
 
+#: A target's share under ``routing: weight``, if it says none.
+DEFAULT_WEIGHT = 1
+
 Dialect = Literal["openai", "anthropic", "gemini", "cohere"]
 
 
@@ -108,6 +111,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             default="none",
         ),
     ] = ()
+    weight: Annotated[
+        int,
+        Setting(
+            "its share of the requests under `routing: weight`; 0: only when all others failed or are left alone",
+            whole(0),
+        ),
+    ] = DEFAULT_WEIGHT
     timeouts: Annotated[TargetTimeouts | None, Setting("durations of this target's own", default="the model's")] = None
     times: Timeouts = Timeouts()
     """All durations as they hold for it."""
@@ -119,6 +129,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     targets: Annotated[
         tuple[Target, ...], Setting("where its requests go: to the first, and where it fails to the next")
     ]
+    routing: Annotated[
+        Literal["order", "weight", "least_loaded"],
+        Setting(
+            "which target is tried first: `order`: the first that is not left alone; `weight`: by chance, "
+            "in proportion; `least_loaded`: of two by chance, the one that answers sooner and has less to do",
+            choice("choice", "order", "weight", "least_loaded"),
+        ),
+    ] = "order"
     max_output: Annotated[
         int | None,
         Setting(

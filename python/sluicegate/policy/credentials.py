@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sluicegate.config import Credential
 
@@ -22,6 +23,15 @@ class _Standing:
     turn: int = 0
     until: float = 0.0
     retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialReport:
+    """How a credential stands, by its name: for how many more seconds it rests, if it does."""
+
+    name: str
+    state: Literal["ready", "paused", "retired"]
+    rests: float | None
 
 
 class Credentials:
@@ -69,6 +79,19 @@ class Credentials:
         if self._resting and (standing := self._standings[name]).retired:
             self._resting -= 1
             standing.until, standing.retired = 0.0, False
+
+    def report(self, now: float) -> list[CredentialReport]:
+        """How each of them stands."""
+        found = []
+        for name, standing in self._standings.items():
+            rests = max(0.0, standing.until - now)
+            if standing.retired:
+                found.append(CredentialReport(name, "retired", rests))
+            elif rests:
+                found.append(CredentialReport(name, "paused", rests))
+            else:
+                found.append(CredentialReport(name, "ready", None))
+        return found
 
     def _rested(self, now: float, tried: Collection[str]) -> _Standing | None:
         """The next by smooth weighted turns, as nginx takes them: spread evenly, not in runs."""

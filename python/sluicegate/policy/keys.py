@@ -62,14 +62,22 @@ class KeyRing:
         """Whether there are no keys, so that anyone may ask and no credential is looked at."""
         return not self._known
 
-    def caller(self, authorization: Sequence[str], x_api_key: Sequence[str]) -> Caller | None:
-        """Return whose credential a request presents, or None if nobody's. Raises as :func:`credential`."""
+    def caller(self, authorization: Sequence[str], x_api_key: Sequence[str]) -> Caller:
+        """Return whose credential a request presents; :data:`ANYONE`, without a look, where there are no keys.
+
+        Raises as :func:`credential`, and NotAuthenticated ``invalid_api_key`` for one that is nobody's.
+        """
+        if not self._known:
+            return ANYONE
         if len(authorization) == 1 and not x_api_key and authorization[0].startswith("Bearer "):
             # As nearly all present it: what is a known key to the byte needs no closer look.
             caller = self.authenticate(authorization[0][7:])
             if caller is not None:
                 return caller
-        return self.authenticate(credential(authorization, x_api_key))
+        caller = self.authenticate(credential(authorization, x_api_key))
+        if caller is None:
+            raise NotAuthenticated("invalid_api_key", "The API key is not known here; check it.")
+        return caller
 
     def authenticate(self, presented: str) -> Caller | None:
         """Return whose key this is, or None; :data:`ANYONE` where there are no keys."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from sluicegate.config import Model, Settings, Timeouts, Upstream
+from sluicegate.errors import NotFound
 from sluicegate.policy.keys import Caller, fits
 
 #: Fallbacks of one request that are looked at.
@@ -24,7 +25,7 @@ class Target:
 
     ``model`` is the name sent there. ``label`` is ``upstream/model`` as the configuration writes it, for metrics.
     ``passed_through``: the client chose the name below a ``*``, so that an unknown one (404) is its own mistake.
-    ``recoverable`` are refusals that send a request on to the next target.
+    ``recoverable`` are refusals that send a request on to the next target. ``weight`` is its share of the requests,
     ``times`` are its own.
     """
 
@@ -34,6 +35,7 @@ class Target:
     passed_through: bool
     times: Timeouts
     recoverable: tuple[str, ...] = ()
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,15 @@ class Routes:
                 passed_through=rest is not None and "*" in target.model,
                 recoverable=target.recoverable,
                 times=target.times,
+                weight=target.weight,
             )
             for target in model.targets
         )
+
+
+def no_such_model(model: str) -> NotFound:
+    """Make the answer to who asks for a model that is not configured; its name is shown if it is one."""
+    shown = model if len(model) <= 64 and model.isprintable() else "that name"  # noqa: PLR2004
+    return NotFound(
+        "model_not_found", f"There is no model {shown!r} here; GET /models lists those there are.", param="model"
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from sluicegate.config import Retries
 from sluicegate.policy.retries import Rule, Step, backoff
@@ -26,13 +28,19 @@ class Next:
 
 
 class Tries:
-    """One request's attempts so far. ``places`` are all its targets, the first attempt's among them, with the route."""
+    """One request's attempts so far.
 
-    def __init__(self, seats: Seats, rules: Retries, places: Sequence[tuple[Route, Target]], first: Seat) -> None:
+    ``places`` are all its targets, the first attempt's among them, with the route; a route's stand together.
+    """
+
+    def __init__(
+        self, seats: Seats, rules: Retries, places: Sequence[tuple[Route, Target]], first: Seat, *, stream: bool
+    ) -> None:
         self._seats = seats
         self._rules = rules
         self._places = places
         self._seat = first
+        self._stream = stream
         self._made = 1
         self._repeated = 0
         self._targets = [first.target]
@@ -58,7 +66,7 @@ class Tries:
             case Step.LEARN:
                 return Next(step, self._seat, 0.0)
             case Step.AGAIN:
-                return self._again(left, rest, chance)
+                return self._again(now, left, rest, chance)
             case Step.CREDENTIAL:
                 seat = self._seats.beside(self._seat, self._credentials, now)
                 if seat is not None:
@@ -76,21 +84,23 @@ class Tries:
         self._seat = seat
         return Next(step, seat, 0.0)
 
-    def _again(self, left: float, rest: float | None, chance: float) -> Next | None:
+    def _again(self, now: float, left: float, rest: float | None, chance: float) -> Next | None:
         if self._repeated >= self._rules.here or (rest is not None and rest > self._rules.wait):
             return None
         delay = backoff(self._repeated, self._rules.backoff, self._rules.backoff_max, chance)
         delay = max(delay, rest or 0.0)
-        if delay >= left or not self._seats.may_repeat(self._seat):
+        if delay >= left or not self._seats.may_repeat(self._seat, now):
             return None
         self._repeated += 1
         return Next(Step.AGAIN, self._seat, delay)
 
     def _elsewhere(self, now: float) -> Seat | None:
         seen = {target.upstream.name for target in self._targets}
-        left = {id(target): (route, target) for route, target in self._places if target not in self._targets}
-        for target in self._seats.ordered([target for _, target in left.values()], now):
-            seat = self._seats.at(left[id(target)][0], target, now, again=target.upstream.name in seen)
-            if seat is not None:
-                return seat
+        left = [(route, target) for route, target in self._places if target not in self._targets]
+        for route, places in groupby(left, itemgetter(0)):
+            targets = [target for _, target in places]
+            for target in self._seats.ordered(route, targets, now, stream=self._stream):
+                seat = self._seats.at(route, target, now, again=target.upstream.name in seen)
+                if seat is not None:
+                    return seat
         return None

@@ -38,11 +38,14 @@ from sluicegate.telemetry.series import (
     SERIES,
     SETS_DROPPED,
     STREAMS_ACTIVE,
+    TARGET_CHANGES,
+    TARGET_STATE,
     TOKENS,
+    WAITING,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sluicegate.exchange import Attempt, Row, Usage
     from sluicegate.telemetry.series import Series
@@ -166,6 +169,16 @@ class Metrics:
     def refused(self, status: int, code: str) -> None:
         """A request was refused before it had a row."""
         self._bank.add(self._bank.slot(REFUSED.name, str(status), code), 1)
+
+    def target_is(self, target: str, state: str, states: Sequence[str], *, changed: bool = True) -> None:
+        """A target came into one of ``states``; if not ``changed``, it is only made known."""
+        for one in states:
+            self._bank.set(self._bank.slot(TARGET_STATE.name, target, one), int(one == state))
+            self._bank.add(self._bank.slot(TARGET_CHANGES.name, target, one), int(changed and one == state))
+
+    def waits(self, by: int) -> None:
+        """So many more requests wait for a target."""
+        self._bank.add(self._bank.slot(WAITING.name), by)
 
     def loop_lagged(self, seconds: float) -> None:
         """The loop ran something this much later than it was due."""

@@ -148,6 +148,25 @@ CONNECTIONS = Series(
     ("upstream", "state"),
     cap=768,
 )
+TARGET_STATE = Series(
+    "sluicegate_target_state",
+    "gauge",
+    "1 for the state a target is in: closed (in use), open (left alone) or half_open (one request probes it).",
+    ("target", "state"),
+    cap=3072,
+)
+TARGET_CHANGES = Series(
+    "sluicegate_target_transitions_total",
+    "counter",
+    "Times a target came into a state.",
+    ("target", "state"),
+    cap=3072,
+)
+WAITING = Series(
+    "sluicegate_waiting_requests",
+    "gauge",
+    "Requests that wait for a target, since all of their model's are left alone (health.all_down: wait).",
+)
 REFUSED = Series(
     "sluicegate_refused_requests_total",
     "counter",
@@ -285,6 +304,9 @@ SERIES = (
     FALLBACKS_SKIPPED,
     TASKS,
     CONNECTIONS,
+    TARGET_STATE,
+    TARGET_CHANGES,
+    WAITING,
     LOOP_LAG,
     LIMIT_REFUSED,
     LIMITS_ASKED,

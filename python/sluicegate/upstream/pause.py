@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sluicegate.errors import STREAM_ENDS, Draining
+from sluicegate.errors import Draining
 
 
 class Pause:
@@ -23,8 +23,7 @@ class Pause:
                 await self._ended.wait()
         except TimeoutError:
             return
-        code = "gateway_draining"
-        raise Draining(code, STREAM_ENDS[code], headers={"retry-after": "1"})
+        raise Draining.again()
 
     def end(self, _code: str) -> None:
         """The gateway goes down."""

@@ -38,7 +38,7 @@ def failure(head: Head, secrets: tuple[str, ...]) -> errors.RequestFailed:
         case "in_band_error":
             return upstream_errors.fault(in_band_status(head.body), (), head.body, secrets)
         case "timed_out" if code == "gateway_draining":
-            return errors.Draining(code, errors.STREAM_ENDS[code], headers={"retry-after": "1"})
+            return errors.Draining.again()
         case "timed_out":
             return errors.TimedOut(code, words)
         case "unfit" | "ended_without_content" if code != "upstream_truncated":

@@ -1,4 +1,4 @@
-"""The admin address: health, metrics, the last rows and the reload, on a listener of its own, never on the clients'.
+"""The admin address: health, metrics, reports and the reload, on a listener of its own, never on the clients'.
 
 It may stand in another process than those that serve: what it shows and does is behind :class:`Operations`.
 
@@ -55,7 +55,7 @@ _READY = frozenset({"/readyz", "/health/ready", "/health/readiness"})
 
 
 #: What ``GET /admin/NAME`` lists: a report of every worker, together.
-_REPORTS: Mapping[str, str] = MappingProxyType({"/admin/requests": "requests"})
+_REPORTS: Mapping[str, str] = MappingProxyType({"/admin/requests": "requests", "/admin/targets": "targets"})
 
 
 class Operations(Protocol):

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from io import FileIO
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sluicegate._native import Heads
+from sluicegate.attempts import Attempts
 from sluicegate.config import ConfigError, Problem
 from sluicegate.exchange import Mount
 from sluicegate.finishing import FinishingGateway
@@ -61,6 +65,7 @@ class _Snapshot:
 
     gateway: front.Gateway
     front: Front
+    attempts: Attempts
 
 
 class App:
@@ -86,7 +91,8 @@ class App:
         #: Every price of every snapshot, by version: rows that name an old one may still wait for the store.
         self._prices: Mapping[str, str] = {}
         self._accounts = open_accounts(settings, lambda: self._prices, LedgerMetrics(metrics))
-        self._snapshot = self._take(settings)
+        self._snapshot = self._take(settings, Attempts(settings, metrics))
+        self._snapshot.attempts.follow()
         #: Former snapshots that still serve what began under them.
         self._former: dict[_Snapshot, asyncio.Task[None]] = {}
         self._edge = Edge(self._terms(settings))
@@ -96,7 +102,7 @@ class App:
         self._sockets: list[socket.socket] = []
         self._listening: list[asyncio.Server] = []
         #: What an operator may ask for, by name: JSON arrays; to be called in a thread.
-        self.reports: Mapping[str, Callable[[], bytes]] = {"requests": log.recent}
+        self.reports: Mapping[str, Callable[[], bytes]] = {"requests": log.recent, "targets": self._targets}
 
     async def listen(self, clients: Sequence[socket.socket], settings: Settings) -> None:
         """Accept on sockets that are bound; they stay the caller's."""
@@ -109,7 +115,7 @@ class App:
 
         Raises ConfigError if this machine cannot do what they ask; nothing has changed then.
         """
-        snapshot = self._take(settings)
+        snapshot = self._take(settings, self._snapshot.attempts.successor(settings))
         if settings.tls is not None and self._listening:
             # The certificate may be new. Who waits in the queue stays there: the sockets are the same.
             try:
@@ -123,6 +129,7 @@ class App:
         before, self._snapshot = self._snapshot, snapshot
         self._bodies.allow(settings.limits.bodies_total)
         self._limiter.follow(settings)
+        snapshot.attempts.follow()
         self._edge.terms = self._terms(settings)
         self._former[before] = asyncio.get_running_loop().create_task(self._retire(before), name="retire")
 
@@ -178,11 +185,14 @@ class App:
         for finish in (self._accounts.close, self._log.close) if self._accounts is not None else (self._log.close,):
             await asyncio.to_thread(finish)
 
-    def _take(self, settings: Settings) -> _Snapshot:
+    def _targets(self) -> bytes:
+        return msgspec.json.encode(self._snapshot.attempts.targets(time.monotonic()))
+
+    def _take(self, settings: Settings, attempts: Attempts) -> _Snapshot:
         prices = Prices(settings)
         ledger = self._accounts.ledger if self._accounts is not None else None
         kind = FinishingGateway if settings.on_disconnect == "finish" else Gateway
-        gateway = kind(settings, self._metrics, self._log, ledger, prices, self._limiter)
+        gateway = kind(settings, self._metrics, self._log, ledger, prices, self._limiter, attempts)
         self._prices = {**self._prices, **prices.kept}
         limits, timeouts = settings.limits, settings.timeouts
         bounds = Bounds(limits.body, timeouts.body, timeouts.write, json_only=not settings.keys, bodies=self._bodies)
@@ -194,7 +204,7 @@ class App:
             open_to_all=not settings.keys,
             refused=self._metrics.refused,
         )
-        return _Snapshot(gateway, front)
+        return _Snapshot(gateway, front, attempts)
 
     def _terms(self, settings: Settings) -> Terms:
         front = self._snapshot.front
