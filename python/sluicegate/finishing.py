@@ -86,10 +86,10 @@ class Gone:
         """Nothing was asked that is not known."""
         return b""
 
-    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+    def reply(self, status: int, headers: Sequence[tuple[str, str]], body: bytes, lines: str = "") -> None:
         """Nobody reads it."""
 
-    def open(self, headers: Sequence[tuple[str, str]]) -> Sink:
+    def open(self, lines: str) -> Sink:
         """Give a sink in which all is lost."""
         return Sink(b"", _lose, _nothing, framed=False)
 
