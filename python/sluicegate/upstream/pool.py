@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 HANDSHAKES = 32
 #: Seconds before the next address is tried beside a silent one (RFC 8305 5).
 NEXT_ADDRESS = 0.25
-#: Seconds in which the loop gives back the descriptors of connections that were dropped.
-_GIVEN_BACK = 0.01
+#: Seconds to wait, each time, for the descriptors of connections that were dropped.
+_GIVEN_BACK = (0.01, 0.05, 0.25)
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -49,7 +49,7 @@ class Lease:
 
 
 class Pool:
-    """The connections of one upstream. ``shed`` drops what all pools keep, and tells whether that was anything."""
+    """The connections of one upstream. ``shed`` drops what all pools keep, and tells whether that helps."""
 
     def __init__(
         self,
@@ -212,12 +212,13 @@ class Pool:
         return connection
 
     async def _connect_or_make_room(self) -> Connection:
-        try:
-            return await self._connect()
-        except OSError as error:
-            if error.errno not in _NO_DESCRIPTORS or not self._shed():
-                raise
-        await asyncio.sleep(_GIVEN_BACK)
+        for pause in _GIVEN_BACK:
+            try:
+                return await self._connect()
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS or not self._shed():
+                    raise
+            await asyncio.sleep(pause)
         return await self._connect()
 
     async def _connect(self) -> Connection:

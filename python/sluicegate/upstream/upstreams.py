@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two sweeps: how late a time-out may be noticed.
 SWEEP = 1.0
+#: Seconds in which connections that were given up for their descriptors may still help somebody.
+_SHED_HELPS = 1.0
 
 
 class Upstreams:
@@ -33,6 +35,7 @@ class Upstreams:
         self._world = World(loop.create_future)
         self._names = Names()
         self._lagged = lagged
+        self._shed_at = -_SHED_HELPS
         self._swept = swept
         trusted: dict[bytes, TlsConfig] = {}
         self.pools: dict[str, Pool] = {}
@@ -69,7 +72,11 @@ class Upstreams:
         await self._names.close()
 
     def _shed(self) -> bool:
-        return sum([pool.drop_kept() for pool in self.pools.values()]) > 0
+        """Drop all kept connections; True if that was anything, now or for somebody else a moment ago."""
+        now = time.monotonic()
+        if sum([pool.drop_kept() for pool in self.pools.values()]) > 0:
+            self._shed_at = now
+        return now - self._shed_at < _SHED_HELPS
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
