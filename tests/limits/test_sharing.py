@@ -14,15 +14,12 @@ import pytest
 from tests.kit.client import Answer, Wire, chat, request_bytes
 from tests.kit.gateway import Gateway, configuration, eventually
 from tests.kit.redis_server import RedisServer, redis_server
+from tests.kit.three import ALL_ROUNDS, ROOM_FOR_THREE, ROUNDS, against_three, key_of, within_a_minute
 from tests.kit.words import ANSWER, GOOD
 
-from sluicegate.demo.scripts import Script, Stall, json_answer, respond
+from sluicegate.demo.scripts import Stall, json_answer, respond
 from sluicegate.demo.upstream import Upstream
 from sluicegate.limits.authority import LEASE_TIME
-
-#: Rounds of a hundred requests; each has a key of its own.
-ROUNDS, ALL_ROUNDS = 10, 200
-SILENT = Script((Stall(),))
 
 
 @dataclass
@@ -49,14 +46,9 @@ class Pair:
             return status == 200
 
 
-def key_of(name: str) -> str:
-    return f"sk-test-{name}"
-
-
 @asynccontextmanager
 async def pair(folder: Path, **settings: Any) -> AsyncIterator[Pair]:
-    allowances: dict[str, dict[str, Any]] = {f"round-{i}": {"tokens_per_minute": 300} for i in range(ALL_ROUNDS)}
-    allowances |= {
+    allowances = ROOM_FOR_THREE | {
         "requests": {"requests_per_minute": 5},
         "many": {"requests_per_minute": 100_000},
         "streams": {"concurrent_streams": 2},
@@ -88,49 +80,15 @@ async def pair(folder: Path, **settings: Any) -> AsyncIterator[Pair]:
                 gateway.kill()
 
 
-async def within_a_minute(seconds: float) -> None:
-    """Wait for the next minute if this one ends too soon for a test that counts inside one."""
-    if (left := 60 - time.time() % 60) < seconds:
-        await asyncio.sleep(left)
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(ALL_ROUNDS, marks=pytest.mark.full)])
-async def test_118_a_hundred_at_once_at_two_gateways_against_a_budget_for_three(tmp_path: Path, rounds: int) -> None:
-    async with pair(tmp_path, limits_unavailable="deny") as two:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_118_a_hundred_at_once_at_two_gateways_against_a_budget_for_three(
+    tmp_path: Path, rounds: int, workers: int
+) -> None:
+    async with pair(tmp_path, limits_unavailable="deny", workers=workers) as two:
         for number in range(rounds):
-            await within_a_minute(5)
-            model = f"silent-{number}"
-            two.upstream.script(model, SILENT)
-            body = chat(f"up/{model}", stream=True, max_tokens=70)
-            sent = request_bytes(body, key=key_of(f"round-{number}"))
-            wires = [Wire(gateway.url) for gateway in (two.one, two.other) for _ in range(50)]
-            refused: list[int] = []
-
-            async def one(wire: Wire, sent: bytes = sent, refused: list[int] = refused) -> None:
-                await wire.__aenter__()
-                await wire.send(sent)
-                refused.append((await wire.head()).status)
-
-            tasks = [asyncio.ensure_future(one(wire)) for wire in wires]
-
-            def admitted(model: str = model) -> int:
-                return sum(request.model == model for request in two.upstream.requests)
-
-            async def decided(refused: list[int] = refused) -> bool:
-                return len(refused) + admitted() == 100
-
-            try:
-                await eventually(decided, "a hundred decisions", 20)
-                assert admitted() <= 3, "each reserves a third of the limit"
-                # On a machine that is too busy Redis may not answer in time: then nobody is admitted, and told so.
-                assert {429} == set(refused) or 503 in refused
-                assert admitted() or 503 in refused
-            finally:
-                for task in tasks:
-                    task.cancel()
-                for wire in wires:
-                    wire.close()
+            await against_three([two.one, two.other], two.upstream, number)
 
 
 async def test_two_gateways_share_a_minute(tmp_path: Path) -> None:
