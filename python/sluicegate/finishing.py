@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from sluicegate.errors import ClientLeft
 from sluicegate.exchange import Sink
 from sluicegate.gateway import Gateway
 from sluicegate.upstream.attempt import Attempt
@@ -38,11 +39,21 @@ class FinishingGateway(Gateway):
                 serving.cancel()
             raise
 
+    async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
+        try:
+            await super()._relay(exchange, attempt)
+        except ClientLeft:  # found out before its handler was cancelled
+            if exchange.committed or not self._forsake(exchange):
+                raise
+            await super()._relay(exchange, attempt)
+
     def _forsake(self, exchange: Exchange) -> bool:
         """Go on without the client; False if there is nothing to be learnt."""
         attempt = self._live.get(exchange)
         if not isinstance(attempt, Attempt) or not attempt.bytes_out or exchange.recorded:
             return False
+        if exchange.left:
+            return True
         so_far = attempt.so_far
         if so_far is not None:
             if so_far.end == "completed":

@@ -13,9 +13,7 @@ TESTS = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 
 LATER = {
-    110: "estimates",
-    112: "the ledger",
-    **dict.fromkeys((122, 124, 125, *range(129, 135)), "the ledger"),
+    **dict.fromkeys(range(129, 133), "keys"),
     136: "a panic, which nothing from outside can provoke; rust/src/python/protocol.rs catches it",
 }
 
