@@ -57,8 +57,10 @@ class Profile(msgspec.Struct, frozen=True):
     key_header: str = ""
     #: The header that asks, by ``true``, for the upstream's own text in an answer; in lower case.
     raw_header: str = ""
-    #: What is missing before a mount may use it; empty: nothing.
-    missing: str = ""
+    #: Usage names the credits of the row.
+    credits: bool = False
+    #: The models served below the mount begin so.
+    models: str = ""
 
     @property
     def own_headers(self) -> tuple[str, ...]:
@@ -212,6 +214,8 @@ class Exchange(msgspec.Struct, eq=False):
     group: str = ""
     requested_model: str = ""
     stream: bool = False
+    #: In which shape its errors are written.
+    shape: str = ""
     #: The client wants the upstream's own text repeated.
     raw_response: bool = False
     #: The request's parameters as answers repeat them: JSON. Empty where the page does not.

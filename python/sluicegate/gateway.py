@@ -69,7 +69,7 @@ class Gateway:
         self._routes = Routes(settings)
         self._limiter = limiter
         self._heads = Heads()
-        self._plans = Plans(settings, metrics.bank, metrics.event_gap)
+        self._plans = Plans(settings, metrics.bank, metrics.event_gap, prices.at)
         self._heartbeats = Heartbeats(self._own_lines, early=settings.heartbeat_early)
         self._upstreams = Upstreams(settings, metrics.loop_lagged, self._swept)
         self._attempts = attempts
@@ -147,7 +147,7 @@ class Gateway:
 
     def _where_it_goes(self, exchange: Exchange, caller: Caller, ask: Ask) -> Route:
         route = self._routes.route(ask.model)
-        if route is None:
+        if route is None or not ask.model.startswith(exchange.mount.profile.models):
             raise no_such_model(ask.model)
         if not caller.may_use(ask.model):
             raise errors.NotAllowed("model_not_allowed", "This API key may not use this model.", param="model")
@@ -288,8 +288,8 @@ class Gateway:
             f"\r\nServer-Timing: gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}"
             f"\r\nX-Sluicegate-Attempts: {exchange.attempts_made}"
         )
-        if exchange.reservation is not None:
-            lines += "".join([f"\r\n{name}: {value}" for name, value in exchange.reservation.headers()])
+        if exchange.reservation is not None or exchange.mount.profile.page:
+            lines += "".join([f"\r\n{name}: {value}" for name, value in pages.rate_headers(exchange)])
         return lines
 
     def _swept(self, now: float) -> None:
@@ -315,6 +315,7 @@ class Gateway:
                 exchange.error_code = "" if outcome.end == "completed" else outcome.end
 
     def _fail(self, exchange: Exchange, error: errors.RequestFailed) -> None:
+        error.status = speech.status(exchange.shape, error)
         if not exchange.outcome:
             exchange.outcome = exchange.error_code = error.code
             exchange.status = exchange.status or error.status
@@ -343,11 +344,9 @@ class Gateway:
     def _reply_error(exchange: Exchange, error: errors.RequestFailed) -> None:
         if exchange.status not in (0, error.status) or exchange.bytes_out:
             return
-        shape = speech.shape(exchange.mount.profile.page, exchange.endpoint.dialect)
-        body = speech.error_body(shape, error, exchange.id, exchange)
+        body = speech.error_body(exchange.shape, error, exchange.id, exchange)
         exchange.bytes_out = len(body)
-        limits = exchange.reservation.headers() if exchange.reservation is not None else ()
-        headers = [*limits, *error.headers.items()]
+        headers = [*pages.rate_headers(exchange), *error.headers.items()]
         if exchange.attempts_made:
             headers.append(("x-sluicegate-attempts", str(exchange.attempts_made)))
         exchange.client.reply(error.status, headers, body)

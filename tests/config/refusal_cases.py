@@ -311,13 +311,14 @@ CASES: dict[str, tuple[object, list[str]]] = {
         configuration(mounts=[{"prefix": "/v1"}, {"prefix": "/v1", "profile": "transparent"}]),
         ['mounts[1].prefix: "/v1" is mounts[0]\'s already'],
     ),
-    "a profile that is not built": (
+    "a page that names credits, without their rate": (
         configuration(mounts=[{"prefix": "/v1", "profile": "caicaini"}]),
         [
             (
-                'mounts[0].profile: "caicaini" is not built yet: credits, its error envelope and its finish reasons '
-                "are missing; built: openai, transparent, prefixed, bifrost"
-            )
+                'mounts[0].profile: "caicaini" names the credits of each answer; write `credits`, such as '
+                "{per_dollar: 1000}"
+            ),
+            'models: mounts[0].profile "caicaini" serves those whose names begin with "caicaini/", and there is none',
         ],
     ),
     "an unknown profile": (

@@ -73,3 +73,31 @@ EXTRA_FIELDS = {"provider", "request_type", "model_requested", "model_params", "
 def page_fields() -> set[str]:
     """The request's members that Bifrost's page names."""
     return set(EXAMPLE)
+
+
+#: caicaini's request and its answer.
+CAICAINI_REQUEST: dict[str, Any] = {
+    "model": "caicaini/auto",
+    "messages": [
+        {"role": "system", "content": "You are concise."},
+        {"role": "user", "content": "Two reasons to use TypeScript over JS in 2026?"},
+    ],
+    "max_tokens": 256,
+}
+CAICAINI_ANSWER: dict[str, Any] = {
+    "id": "chatcmpl_01H8fkx2N3p4q5r6s7t8u9v",
+    "object": "chat.completion",
+    "created": 1746748800,
+    "model": "caicaini/auto",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "1) Catch class-of-bug at compile time. 2) Editor knows your shape.",
+            },
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 31, "completion_tokens": 22, "total_tokens": 53, "credits_consumed": 27},
+}

@@ -12,7 +12,7 @@ from sluicegate.config.check_prices import check_prices
 from sluicegate.config.model import Settings
 from sluicegate.config.read import Problems, child, is_read
 from sluicegate.config.readers import bytes_text, unknown
-from sluicegate.config.routes import DEFAULT_WEIGHT, PROFILES, RELAYED, Model, Upstream
+from sluicegate.config.routes import DEFAULT_WEIGHT, RELAYED, Model, Upstream
 from sluicegate.config.values import Address, shown
 
 _EXAMPLE_UPSTREAM = '{openai: {dialect: openai, base_url: "https://api.openai.com/v1", api_key: "${OPENAI_API_KEY}"}}'
@@ -122,11 +122,18 @@ def _check_mounts(settings: Settings, problems: Problems) -> None:
         problems.add("mounts", "is empty; leave it out, or write one, such as [{prefix: /v1, profile: openai}]")
     first: dict[str, int] = {}
     for i, mount in enumerate(settings.mounts):
-        if missing := PROFILES.get(mount.profile):
-            built = ", ".join(name for name, lacks in PROFILES.items() if not lacks)
-            problems.add(f"mounts[{i}].profile", f'"{mount.profile}" is not built yet: {missing}; built: {built}')
+        if mount.profile == "caicaini":
+            _check_caicaini(settings, f"mounts[{i}].profile", problems)
         if (before := first.setdefault(mount.prefix, i)) != i:
             problems.add(f"mounts[{i}].prefix", f"{shown(mount.prefix or '/')} is mounts[{before}]'s already")
+
+
+def _check_caicaini(settings: Settings, path: str, problems: Problems) -> None:
+    """Note what its page needs: each answer names credits, and its models are named as the page names them."""
+    if settings.credits is None and not problems.below("credits"):
+        problems.add(path, '"caicaini" names the credits of each answer; write `credits`, such as {per_dollar: 1000}')
+    if settings.models and not any(name.startswith("caicaini/") for name in settings.models):
+        problems.add("models", f'{path} "caicaini" serves those whose names begin with "caicaini/", and there is none')
 
 
 def _check_keys(settings: Settings, problems: Problems) -> None:

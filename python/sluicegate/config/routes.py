@@ -14,16 +14,8 @@ from sluicegate.config.readers import base_url, choice, header_name, label, path
 from sluicegate.config.setting import Setting
 from sluicegate.config.values import BaseUrl, Secret
 
-#: Which API pages a mount may speak as, and what is missing before it may ("" where nothing is).
-PROFILES: Mapping[str, str] = MappingProxyType(
-    {
-        "openai": "",
-        "transparent": "",
-        "prefixed": "",
-        "bifrost": "",
-        "caicaini": "credits, its error envelope and its finish reasons are missing",
-    }
-)
+#: Which API pages a mount may speak as.
+PROFILES: tuple[str, ...] = ("openai", "transparent", "prefixed", "bifrost", "caicaini")
 #: Upstream dialects that an endpoint relays.
 RELAYED: tuple[str, ...] = ("openai", "anthropic")
 #: Seconds an unused connection to a plain upstream on this machine is kept: such servers close theirs after 5.
@@ -182,7 +174,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     profile: Annotated[
         str,
         Setting(
-            "openai, transparent, prefixed or bifrost; caicaini is not built yet: refused",
+            "openai, transparent, prefixed, bifrost or caicaini",
             choice("profile", *PROFILES),
         ),
     ] = "openai"

@@ -6,16 +6,16 @@ read, so that they notice nothing. Values are taken from the request as text and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import json
-import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sluicegate.dialects import openai
-from sluicegate.errors import BadRequest, GatewayFault, Lost, RequestFailed, TimedOut, Unfit, Unreachable
+from sluicegate.dialects.rules import NULL, Rule, begins, check, filled_list, list_of, number, strings, whole
+from sluicegate.errors import GatewayFault, Lost, RequestFailed, TimedOut, Unfit, Unreachable
 
 if TYPE_CHECKING:
     from sluicegate.exchange import Exchange
@@ -33,109 +33,78 @@ _OWN = (GatewayFault, Unreachable, TimedOut, Lost, Unfit)
 _ENDS = MappingProxyType(
     {"gateway_draining": 503, "internal_error": 500, "total_timeout": 504, "upstream_stalled": 504}
 )
-_WHOLE = re.compile(rb"-?[0-9]{1,18}")
-_NULL = msgspec.Raw(b"null")
 
 
 class _Fields(msgspec.Struct):
     """A request's members that the page names, as they stand in the body; the last one of a name counts."""
 
-    messages: msgspec.Raw = _NULL
-    max_tokens: msgspec.Raw = _NULL
-    max_completion_tokens: msgspec.Raw = _NULL
-    temperature: msgspec.Raw = _NULL
-    top_p: msgspec.Raw = _NULL
-    top_k: msgspec.Raw = _NULL
-    n: msgspec.Raw = _NULL
-    stop: msgspec.Raw = _NULL
-    presence_penalty: msgspec.Raw = _NULL
-    frequency_penalty: msgspec.Raw = _NULL
-    logit_bias: msgspec.Raw = _NULL
-    logprobs: msgspec.Raw = _NULL
-    top_logprobs: msgspec.Raw = _NULL
-    metadata: msgspec.Raw = _NULL
-    modalities: msgspec.Raw = _NULL
-    parallel_tool_calls: msgspec.Raw = _NULL
-    prompt_cache_key: msgspec.Raw = _NULL
-    reasoning_effort: msgspec.Raw = _NULL
-    response_format: msgspec.Raw = _NULL
-    safety_identifier: msgspec.Raw = _NULL
-    seed: msgspec.Raw = _NULL
-    service_tier: msgspec.Raw = _NULL
-    store: msgspec.Raw = _NULL
-    tool_choice: msgspec.Raw = _NULL
-    tools: msgspec.Raw = _NULL
-    user: msgspec.Raw = _NULL
-    verbosity: msgspec.Raw = _NULL
-    fallbacks: msgspec.Raw = _NULL
+    messages: msgspec.Raw = NULL
+    max_tokens: msgspec.Raw = NULL
+    max_completion_tokens: msgspec.Raw = NULL
+    temperature: msgspec.Raw = NULL
+    top_p: msgspec.Raw = NULL
+    top_k: msgspec.Raw = NULL
+    n: msgspec.Raw = NULL
+    stop: msgspec.Raw = NULL
+    presence_penalty: msgspec.Raw = NULL
+    frequency_penalty: msgspec.Raw = NULL
+    logit_bias: msgspec.Raw = NULL
+    logprobs: msgspec.Raw = NULL
+    top_logprobs: msgspec.Raw = NULL
+    metadata: msgspec.Raw = NULL
+    modalities: msgspec.Raw = NULL
+    parallel_tool_calls: msgspec.Raw = NULL
+    prompt_cache_key: msgspec.Raw = NULL
+    reasoning_effort: msgspec.Raw = NULL
+    response_format: msgspec.Raw = NULL
+    safety_identifier: msgspec.Raw = NULL
+    seed: msgspec.Raw = NULL
+    service_tier: msgspec.Raw = NULL
+    store: msgspec.Raw = NULL
+    tool_choice: msgspec.Raw = NULL
+    tools: msgspec.Raw = NULL
+    user: msgspec.Raw = NULL
+    verbosity: msgspec.Raw = NULL
+    fallbacks: msgspec.Raw = NULL
 
 
 _FIELDS = msgspec.json.Decoder(_Fields)
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_Check = Callable[[bytes], bool]
 
-
-def _begins(*openings: bytes) -> _Check:
-    return lambda text: text.startswith(openings)
-
-
-def _whole(least: int | None = None, most: int | None = None) -> _Check:
-    def fits(text: bytes) -> bool:
-        if _WHOLE.fullmatch(text) is None:
-            return False
-        number = int(text)
-        return (least is None or number >= least) and (most is None or number <= most)
-
-    return fits
-
-
-def _number(least: float, most: float) -> _Check:
-    return lambda text: text[:1] in b"-0123456789" and least <= float(text) <= most
-
-
-def _list_of(opening: bytes) -> _Check:
-    return lambda text: text.startswith(b"[") and all(bytes(one).startswith(opening) for one in _LIST.decode(text))
-
-
-def _strings(text: bytes) -> bool:
-    return text.startswith(b'"') or _list_of(b'"')(text)
-
-
-_STRING = ("a string", _begins(b'"'))
-_BOOLEAN = ("true or false", _begins(b"t", b"f"))
-_OBJECT = ("an object", _begins(b"{"))
+_STRING = ("a string", begins(b'"'))
+_BOOLEAN = ("true or false", begins(b"t", b"f"))
+_OBJECT = ("an object", begins(b"{"))
 
 #: What the page says a member must be. Its enumerations are narrower than what its providers take, so only their type
 #: is looked at: a new one is the upstream's to judge.
-RULES: Mapping[str, tuple[str, _Check]] = MappingProxyType(
+RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "messages": ("a list of at least one message", lambda text: text[:1] == b"[" and bool(_LIST.decode(text))),
-        "max_tokens": ("a whole number of at least 1", _whole(1)),
-        "max_completion_tokens": ("a whole number", _whole()),
-        "temperature": ("a number from 0 to 2", _number(0, 2)),
-        "top_p": ("a number from 0 to 1", _number(0, 1)),
-        "n": ("a whole number", _whole()),
-        "stop": ("a string or a list of strings", _strings),
-        "presence_penalty": ("a number from -2 to 2", _number(-2, 2)),
-        "frequency_penalty": ("a number from -2 to 2", _number(-2, 2)),
+        "messages": ("a list of at least one message", filled_list),
+        "max_tokens": ("a whole number of at least 1", whole(1)),
+        "max_completion_tokens": ("a whole number", whole()),
+        "temperature": ("a number from 0 to 2", number(0, 2)),
+        "top_p": ("a number from 0 to 1", number(0, 1)),
+        "n": ("a whole number", whole()),
+        "stop": ("a string or a list of strings", strings),
+        "presence_penalty": ("a number from -2 to 2", number(-2, 2)),
+        "frequency_penalty": ("a number from -2 to 2", number(-2, 2)),
         "logit_bias": _OBJECT,
         "logprobs": _BOOLEAN,
-        "top_logprobs": ("a whole number from 0 to 20", _whole(0, 20)),
+        "top_logprobs": ("a whole number from 0 to 20", whole(0, 20)),
         "metadata": _OBJECT,
-        "modalities": ("a list of strings", _list_of(b'"')),
+        "modalities": ("a list of strings", list_of(b'"')),
         "parallel_tool_calls": _BOOLEAN,
         "prompt_cache_key": _STRING,
         "reasoning_effort": _STRING,
         "response_format": _OBJECT,
         "safety_identifier": _STRING,
-        "seed": ("a whole number", _whole()),
+        "seed": ("a whole number", whole()),
         "service_tier": _STRING,
         "store": _BOOLEAN,
-        "tool_choice": ("a string or an object", _begins(b'"', b"{")),
-        "tools": ("a list of objects", _list_of(b"{")),
+        "tool_choice": ("a string or an object", begins(b'"', b"{")),
+        "tools": ("a list of objects", list_of(b"{")),
         "user": _STRING,
         "verbosity": _STRING,
-        "fallbacks": ("a list of strings", _list_of(b'"')),
+        "fallbacks": ("a list of strings", list_of(b'"')),
     }
 )
 #: Members of ``model_params`` by where they come from, but for those that change.
@@ -158,23 +127,13 @@ def model_params(body: bytes, endpoint: str) -> bytes:
     """
     fields = _FIELDS.decode(body)
     if endpoint == _CHAT:
-        _check(fields)
+        check(fields, RULES, required=("messages",))
     members = [(name, getattr(fields, name)) for name in _PARAMS]
-    members.append(("max_tokens", fields.max_tokens if fields.max_tokens != _NULL else fields.max_completion_tokens))
+    members.append(("max_tokens", fields.max_tokens if fields.max_tokens != NULL else fields.max_completion_tokens))
     stop = bytes(fields.stop)
     members.append(("stop_sequences", b"[" + stop + b"]" if stop.startswith(b'"') else stop))
     said = [b'"%b":%b' % (name.encode(), bytes(value)) for name, value in members if bytes(value) != b"null"]
     return b"{" + b",".join(said) + b"}"
-
-
-def _check(fields: _Fields) -> None:
-    for name, (what, fits) in RULES.items():
-        text = bytes(getattr(fields, name))
-        if text == b"null":
-            if name == "messages":
-                raise BadRequest("missing_parameter", "The parameter 'messages' is required.", param=name)
-        elif not fits(text):
-            raise BadRequest("invalid_value", f"The parameter '{name}' must be {what}.", param=name)
 
 
 def extra_fields(exchange: Exchange) -> bytes:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluicegate.dialects import bifrost
+from sluicegate.dialects import bifrost, caicaini
 from sluicegate.dialects.wire import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sluicegate.exchange import Exchange
 
 
 def check(exchange: Exchange, body: bytes) -> None:
     """Hold a request to the rules of its mount's page, and keep what answers repeat of it. Raises BadRequest."""
-    if exchange.mount.profile.page == bifrost.NAME and wire(exchange.endpoint.dialect).done:
+    page = exchange.mount.profile.page
+    if page == bifrost.NAME and wire(exchange.endpoint.dialect).done:
         exchange.model_params = bifrost.model_params(body, exchange.endpoint.name)
+    elif page == caicaini.NAME:
+        caicaini.check_fields(body, exchange.endpoint.name)
 
 
 def note(exchange: Exchange) -> tuple[str, bytes] | None:
@@ -22,3 +27,16 @@ def note(exchange: Exchange) -> tuple[str, bytes] | None:
     if exchange.mount.profile.page == bifrost.NAME and wire(exchange.endpoint.dialect).done:
         return bifrost.EXTRA_FIELDS, bifrost.extra_fields(exchange)
     return None
+
+
+def finishes(page: str) -> tuple[dict[str, str], str] | None:
+    """Give what the page says for each finish reason of upstreams, and for all others; None where they are theirs."""
+    return caicaini.FINISHES if page == caicaini.NAME else None
+
+
+def rate_headers(exchange: Exchange) -> Sequence[tuple[str, str]]:
+    """Say how the limits of an exchange stand, as its mount's page says it."""
+    headers = exchange.reservation.headers() if exchange.reservation is not None else ()
+    if exchange.mount.profile.page == caicaini.NAME:
+        return caicaini.rate_headers(headers, exchange.group)
+    return headers

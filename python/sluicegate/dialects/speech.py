@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluicegate.dialects import anthropic, bifrost, openai
+from sluicegate.dialects import anthropic, bifrost, caicaini, openai
 
 if TYPE_CHECKING:
     from sluicegate.errors import RequestFailed
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 HEARTBEAT = b": keep-alive\n\n"
 
 
-_PAGES_OF_THEIR_OWN = frozenset({bifrost.NAME})
-
-
 def shape(page: str, dialect: str) -> str:
     """Tell in which shape an endpoint of wire dialect ``dialect`` writes errors on a mount that speaks as ``page``.
 
-    A page replaces OpenAI's shapes only: clients of other dialects read their own.
+    Bifrost's replaces OpenAI's shapes only: clients of other dialects read their own. caicaini's is for all.
     """
-    return page if page in _PAGES_OF_THEIR_OWN and dialect != anthropic.DIALECT else dialect
+    if page == caicaini.NAME or (page == bifrost.NAME and dialect != anthropic.DIALECT):
+        return page
+    return dialect
+
+
+def status(shape: str, error: RequestFailed) -> int:
+    """Tell with which status an error is answered: its own, unless the shape has a list of its own."""
+    return caicaini.status(error) if shape == caicaini.NAME else error.status
 
 
 def error_body(shape: str, error: RequestFailed, request_id: str, exchange: Exchange | None = None) -> bytes:
@@ -36,6 +40,8 @@ def error_body(shape: str, error: RequestFailed, request_id: str, exchange: Exch
         return anthropic.error_body(error, request_id)
     if shape == bifrost.NAME:
         return bifrost.error_body(error, request_id, exchange)
+    if shape == caicaini.NAME:
+        return caicaini.error_body(error, request_id)
     return openai.error_body(error)
 
 
@@ -52,12 +58,14 @@ def error_event(dialect: str, code: str, message: str, page: str = "") -> bytes:
         return openai.responses_error_event(code, message)
     if page == bifrost.NAME:
         return bifrost.error_event(code, message)
+    if page == caicaini.NAME:
+        return caicaini.error_event(code, message)
     return openai.error_event(code, message)
 
 
 def error_headers(dialect: str, request_id: str) -> tuple[tuple[str, str], ...]:
     """Give the headers in which clients of a wire dialect look for the request's id, beside ``x-request-id``."""
-    return (("request-id", request_id),) if dialect == anthropic.DIALECT else ()
+    return (("request-id", request_id),) if dialect in (anthropic.DIALECT, caicaini.NAME) else ()
 
 
 def credential_headers(family: str, api_key: str) -> tuple[tuple[str, str], ...]:

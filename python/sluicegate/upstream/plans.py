@@ -11,29 +11,37 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from sluicegate._native import Plan
+from sluicegate._native import Plan, Tariff
 from sluicegate.dialects import pages, speech
 from sluicegate.dialects.wire import wire
 from sluicegate.errors import STREAM_ENDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sluicegate._native import Bank
     from sluicegate.config import Settings, Timeouts
-    from sluicegate.exchange import Exchange, Mount
+    from sluicegate.exchange import Exchange, Mount, Priced
 
 #: Where a mount that says `$schema` serves it.
 SCHEMA_PATH = "/schemas/ChatCompletion.json"
 
 
 class Plans:
-    """All plans of one configuration. ``event_gap`` is the slot in which gaps between events are counted."""
+    """All plans of one configuration. ``event_gap`` is the slot in which gaps between events are counted.
 
-    def __init__(self, settings: Settings, bank: Bank, event_gap: int) -> None:
+    ``price`` gives what a target, by its upstream's and its model's name, costs at a time (Unix seconds).
+    """
+
+    def __init__(
+        self, settings: Settings, bank: Bank, event_gap: int, price: Callable[[str, str, float], Priced | None]
+    ) -> None:
         limits = settings.limits
         self._limits = (limits.head, limits.event, limits.held, limits.error_body, limits.answer)
         self._models = settings.models
         self._bank = bank
         self._gaps = event_gap
+        self._price = price
         self._kept: dict[tuple[str, str, str, int, bool, bool], Plan] = {}
 
     def of(self, exchange: Exchange, model: str, times: Timeouts, *, asked: bool) -> Plan:
@@ -54,9 +62,14 @@ class Plans:
 
     def _for_one(self, plan: Plan, exchange: Exchange, model: str) -> Plan:
         """The same plan with what the mount's page says of this request's answer by configured model ``model``."""
+        tariff: object = None
+        if exchange.mount.profile.credits:
+            # The row's own price: it is looked up for the same target and the same moment.
+            priced = self._price(exchange.upstream, exchange.upstream_model, exchange.received_at)
+            tariff = priced.tariff if priced is not None else None
         note = pages.note(exchange)
         if note is None:
-            return plan
+            return plan.for_one(tariff=tariff) if isinstance(tariff, Tariff) else plan
         # Who hides the provider's model name does not want it told here.
         raw = exchange.raw_response and not self._shows_requested(exchange.mount, model)
         return plan.for_one(note=(*note, raw))
@@ -92,7 +105,7 @@ class Plans:
             tidy=spoken.tidy and profile.tidy,
             ensure_done=ensure,
             insert=b'"$schema":' + orjson.dumps(schema) if schema else None,
-            finishes=None,
+            finishes=pages.finishes(profile.page) if chat else None,
             done=spoken.done,
             errors={
                 code: speech.error_event(dialect, code, words, profile.page) for code, words in STREAM_ENDS.items()

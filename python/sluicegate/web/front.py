@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from sluicegate.dialects.speech import error_body, error_headers
+from sluicegate.dialects.speech import error_body, error_headers, status
 from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
 from sluicegate.exchange import Exchange
 from sluicegate.web import head
@@ -121,19 +121,23 @@ class Front:
 
     def refuse(self, request: Request | None, error: RequestFailed, request_id: str = "") -> Whole:
         """Refuse what will have no row, in the request's dialect; without a request, in the default one."""
+        error.status = status(self._shape(request), error)
         self._refused(error.status, error.code)
         return self._told(request, error, request_id)
 
     def _told(self, request: Request | None, error: RequestFailed, request_id: str) -> Whole:
-        dialect = DEFAULT_DIALECT if request is None else self._routes.dialect(request.path)
+        shape = self._shape(request)
         request_id = request_id or self._ids.new()
         return Whole(
             request_id,
             error.status,
-            [*error.headers.items(), *error_headers(dialect, request_id)],
-            error_body(dialect, error, request_id),
+            [*error.headers.items(), *error_headers(shape, request_id)],
+            error_body(shape, error, request_id),
             close=error.close or request is None or request.unread,
         )
+
+    def _shape(self, request: Request | None) -> str:
+        return DEFAULT_DIALECT if request is None else self._routes.dialect(request.path)
 
     def _route(self, request: Request) -> Route:
         if isinstance(request, Parsed):
@@ -163,6 +167,7 @@ class Front:
             client=message,
             received=received,
             received_at=received_at,
+            shape=route.errors,
             raw_response=bool(profile.raw_header) and isinstance(request, Parsed) and request.says(profile.raw_header),
         )
         try:
@@ -180,8 +185,10 @@ class Front:
         return Whole(request_id, 200, (), body, close=request.unread)
 
     def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:
+        served = route.mount.profile.models
         if isinstance(route, ModelList):
-            return model_list(self._gateway.visible_models(authorizations, api_keys), self._created)
-        if self._gateway.may_use(authorizations, api_keys, route.model):
+            names = self._gateway.visible_models(authorizations, api_keys)
+            return model_list((name for name in names if name.startswith(served)), self._created)
+        if self._gateway.may_use(authorizations, api_keys, route.model) and route.model.startswith(served):
             return one_model(route.model, self._created)
         raise NotFound("model_not_found", "There is no such model, or your key may not use it.", param="model")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from sluicegate.config import PROFILES as MISSING
 from sluicegate.exchange import Endpoint, Profile
 
 if TYPE_CHECKING:
@@ -36,7 +35,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                 model_in_answers="requested",
                 usage_event="always",
                 page="caicaini",
-                missing=MISSING["caicaini"],
+                credits=True,
+                models="caicaini/",
             ),
         )
     }
