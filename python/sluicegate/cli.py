@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain, demo, usage, prices.
+"""The command line: serve, check, explain, demo, usage, reconcile, keys, prices.
 
 Rules: what a command needs is loaded when it runs, by name, so that ``check`` and ``--version`` pay for no server, and
 ``serve`` for no demo. (click itself costs 10 ms and 1 MB beside aiohttp.) Exit codes: 0 done, 1 the configuration or an
@@ -7,11 +7,14 @@ address cannot be used, 2 the command line is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib import import_module
+import json
 from pathlib import Path
 import sys
 from types import MappingProxyType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -25,6 +28,7 @@ _config = click.option(
     metavar="FILE",
     help=f"YAML or TOML; without it {WITHOUT_FILE} is served.",
 )
+_shape = click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
 _TOPICS = MappingProxyType({"fallback": "sluicegate.policy.retries"})
 
 
@@ -109,6 +113,66 @@ def usage(path: Path | None, by: str, since: str, until: str, shape: str) -> Non
         click.echo((report.as_csv if shape == "csv" else report.as_table)(found, names))
 
 
+@main.command()
+@click.argument("export", type=click.Path(path_type=Path))
+@_config
+@click.option("--upstream", required=True, metavar="NAME", help="Whose export it is, as configured.")
+@click.option("--field", "fields", multiple=True, metavar="WHAT=COLUMN", help="id, input, output, cost or time.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="The first day (UTC) to compare.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="The last day (UTC) to compare.")
+@_shape
+def reconcile(
+    export: Path,
+    path: Path | None,
+    upstream: str,
+    fields: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    shape: str,
+) -> None:
+    """Compare the ledger with EXPORT, an upstream's usage export or log (.csv, .json, .jsonl), by its request ids.
+
+    Lists what differs; exit code 1 if anything does.
+    """
+    settings = _load(path)
+    books, interface = _lazily("sluicegate.ledger.reconcile"), _lazily("sluicegate.store.interface")
+    named = dict(field.partition("=")[::2] for field in fields)
+    if not named.keys() <= books.NAMES.keys() or not all(named.values()):
+        raise click.BadParameter(f"say WHAT=COLUMN, WHAT one of {', '.join(books.NAMES)}", param_hint="--field")
+    kind = export.suffix.lower().removeprefix(".")
+    if kind not in ("csv", "json", "jsonl"):
+        raise click.BadParameter(f"{export} ends in none of .csv, .json, .jsonl", param_hint="EXPORT")
+    if upstream not in settings.upstreams:
+        raise click.BadParameter(f"{upstream} is not configured", param_hint="--upstream")
+    store = None
+    try:
+        there = books.read_export(export.read_text("utf-8-sig"), kind, named)
+        store = _lazily("sluicegate.store.open").make_store(settings.store, create=False)
+        if store is None:
+            _stop("there is no ledger: `store` is `none`")
+        store.open()
+        agree, found = books.compare(store, upstream, there, _micros(since), _micros(until, 1))
+    except (OSError, UnicodeDecodeError) as error:
+        _stop(f"cannot read {export}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
+    except books.NotAnExport as error:
+        _stop(f"{export}: {error}")
+    except interface.StoreError as error:
+        _stop(f"the store cannot be read: {error}")
+    finally:
+        if store is not None:
+            store.close()
+    if shape == "json":
+        click.echo(books.as_json(found))
+    elif found:
+        click.echo(books.as_table(found))
+    click.echo(f"{agree} requests agree, {len(found)} differences", err=True)
+    sys.exit(1 if found else 0)
+
+
+def _micros(day: datetime | None, more: int = 0) -> int | None:
+    return None if day is None else int((day.replace(tzinfo=UTC).timestamp() + 86_400 * more) * 1e6)
+
+
 @main.group()
 def prices() -> None:
     """Bring prices from elsewhere."""
@@ -131,6 +195,85 @@ def import_prices(kind: str, file: Path) -> None:
         _stop(f"{file} {error}")
     click.echo(text)
     click.echo(f"{count} prices; {left_out} entries without a price of tokens left out", err=True)
+
+
+@main.group()
+def keys() -> None:
+    """Make, list, rotate and revoke keys in the store. What serves follows within 5 seconds."""
+
+
+@keys.command()
+@click.argument("name")
+@_config
+@click.option("--models", metavar="NAMES", help="What it may use: names, prefix/*, *; all without it.")
+@click.option("--group", metavar="NAME", help="A name under `groups`.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As under `keys`: requests_per_minute=60.")
+@click.option("--expires", metavar="TIME", help="A date or a time, UTC, such as 2026-12-31.")
+@_shape
+def create(
+    name: str,
+    path: Path | None,
+    models: str | None,
+    group: str | None,
+    limits: tuple[str, ...],
+    expires: str | None,
+    shape: str,
+) -> None:
+    """Make a key and print it, once: it is kept as a digest alone."""
+    said: dict[str, object] = {"name": name, "group": group, "expires": expires}
+    if models is not None:
+        said["models"] = models.split(",")
+    for limit in limits:
+        field, sign, value = limit.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{limit} is not NAME=VALUE", param_hint="--limit")
+        said[field] = _json(value)
+    _with_keys(path, shape, lambda register: register.create({k: v for k, v in said.items() if v is not None}))
+
+
+@keys.command(name="list")
+@_config
+@_shape
+def list_keys(path: Path | None, shape: str) -> None:
+    """List the keys of the store, also those that are revoked."""
+    _with_keys(path, shape, lambda register: register.listed())
+
+
+@keys.command()
+@click.argument("name")
+@_config
+@click.option("--overlap", type=float, default=0, show_default=True, help="Seconds that the former key is still good.")
+@_shape
+def rotate(name: str, path: Path | None, overlap: float, shape: str) -> None:
+    """Give a key another text and print it, once."""
+    _with_keys(path, shape, lambda register: register.rotate(name, overlap))
+
+
+@keys.command()
+@click.argument("name")
+@_config
+@_shape
+def revoke(name: str, path: Path | None, shape: str) -> None:
+    """Make a key nobody's, for good."""
+    _with_keys(path, shape, lambda register: register.revoke(name))
+
+
+def _with_keys(path: Path | None, shape: str, work: Callable[[Any], Any]) -> None:
+    """Do something with the store's keys and print what came of it."""
+    settings = _load(path)
+    register, interface = _lazily("sluicegate.access.register"), _lazily("sluicegate.store.interface")
+    try:
+        found = register.with_register(settings, _lazily("sluicegate.store.open").make_store(settings.store), work)
+    except (register.Refused, interface.StoreError) as error:
+        _stop(str(error))
+    click.echo(_lazily("sluicegate.access.page").written(found, shape))
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _stop(message: str) -> NoReturn:

@@ -21,8 +21,9 @@
     │   └── ClientLeft                 499  client_disconnected (nobody reads it; metrics and rows do)
     ├── GatewayFault                   we cannot serve now
     │   ├── Overloaded                 503  gateway_overloaded, upstream_queue_full, targets_down,
-    │   │                                   targets_queue_full, ledger_unavailable
+    │   │                                   targets_queue_full, ledger_unavailable, usage_unavailable
     │   ├── LimitsUnavailable          503  limits_unavailable
+    │   ├── KeysUnavailable            503  keys_unavailable
     │   ├── Draining                   503  gateway_draining
     │   └── Internal                   500  internal_error
     └── UpstreamFault                  the target's doing; the next target may be tried
@@ -220,6 +221,20 @@ class LimitsUnavailable(GatewayFault):
             "limits_unavailable",
             "The gateway cannot tell whether this request is within its limits; please try again.",
             headers={"retry-after": "1"},
+        )
+
+
+class KeysUnavailable(GatewayFault):
+    """The store has not said for too long whose this key is."""
+
+    status = 503
+    kind = "overloaded_error"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "keys_unavailable",
+            "The gateway cannot tell now whether this API key is good; please try again.",
+            headers={"retry-after": "5"},
         )
 
 

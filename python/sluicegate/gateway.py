@@ -16,7 +16,6 @@ from sluicegate.attempts import Journey
 from sluicegate.dialects import pages, request, speech
 from sluicegate.exchange import row
 from sluicegate.heartbeats import Heartbeats
-from sluicegate.policy import keys
 from sluicegate.policy.routing import Routes, no_such_model
 from sluicegate.policy.seats import spoken
 from sluicegate.telemetry.series import CONNECTIONS, HELD
@@ -29,6 +28,7 @@ from sluicegate.upstream.verdicts import failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sluicegate.access.current import Access
     from sluicegate.attempts import Attempts
     from sluicegate.config import Settings
     from sluicegate.dialects.request import Ask
@@ -59,13 +59,15 @@ class Gateway:
         prices: Prices,
         limiter: Limiter,
         attempts: Attempts,
+        access: Access,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._log = log
         self._ledger = ledger
         self._prices = prices
-        self._keys = keys.KeyRing(settings.keys)
+        #: Says whose credential it is. Raises NotAuthenticated, BadRequest or KeysUnavailable.
+        self.caller = access.caller
         self._routes = Routes(settings)
         self._limiter = limiter
         self._heads = Heads()
@@ -264,10 +266,6 @@ class Gateway:
         exchange.client.reply(200, (), body, self._own_lines(exchange))
 
     # --- what the steps use ---
-
-    def caller(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Caller:
-        """Say whose credential this is. Raises NotAuthenticated or BadRequest."""
-        return self._keys.caller(authorizations, api_keys)
 
     def visible_models(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
         """Name the models that the presented credentials may use. Raises NotAuthenticated or BadRequest."""

@@ -123,12 +123,24 @@ CASES: dict[str, tuple[object, list[str]]] = {
         configuration(listen="[:::1]:80"),
         ['listen: "[:::1]:80" holds no IPv6 address between its brackets'],
     ),
+    "a key prefix without an end": (
+        configuration(key_prefix="sk"),
+        ['key_prefix: "sk" is no prefix; write letters, digits, `-` and `_`, one of these two at its end: sk-me-'],
+    ),
+    "keys that are stale at once": (
+        configuration(keys_max_stale=0),
+        ["keys_max_stale: 0 is not a duration; write seconds, above 0 to 604,800"],
+    ),
+    "another word for stale keys": (
+        configuration(keys_unavailable="drop"),
+        ['keys_unavailable: unknown choice "drop"; known: allow, deny'],
+    ),
     "a wide bind without keys": (
         configuration(listen="0.0.0.0:8080"),
         [
             (
                 'listen: "0.0.0.0:8080" can be reached from elsewhere and there are no keys; '
-                'add some, or write "127.0.0.1:8080"'
+                'add some, or require_key: true, or write "127.0.0.1:8080"'
             )
         ],
     ),

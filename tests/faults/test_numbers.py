@@ -13,7 +13,6 @@ TESTS = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 
 LATER = {
-    **dict.fromkeys(range(129, 133), "keys"),
     136: "a panic, which nothing from outside can provoke; rust/src/python/protocol.rs catches it",
 }
 

@@ -32,7 +32,7 @@ LAYERS = (
     {"gateway"},
     {"attempts", "heartbeats"},
     {"upstream"},
-    {"ledger"},
+    {"ledger", "access"},
     {"dialects", "telemetry", "limits"},
     {"policy", "store"},
     {"config"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -63,6 +64,9 @@ class Alone:
 
     async def report(self, name: str) -> bytes:
         return self._app.reports[name]()
+
+    async def order(self, name: str, body: bytes) -> bytes:
+        return await asyncio.to_thread(self._app.orders[name], body)
 
     async def reload(self) -> Facts:
         raise NotImplementedError

@@ -8,11 +8,13 @@ import pytest
 
 from sluicegate.config import Key, Secret
 from sluicegate.errors import BadRequest, NotAuthenticated, RequestFailed
-from sluicegate.policy.keys import ANYONE, Caller, KeyRing, credential, fits
+from sluicegate.policy.key_format import complete
+from sluicegate.policy.keys import ANYONE, Caller, Grant, KeyRing, credential, digest_of, fits
 
 DEV = "sk-dev-0123456789"
 OPS = "sk-ops-0123456789"
 RING = KeyRing([Key(name="dev", key=Secret(DEV), models=("fast",)), Key(name="ops", key=Secret(OPS))])
+NOW = 1_795_348_800.0
 INJECTION = "' OR '1'='1"
 
 
@@ -35,21 +37,21 @@ INJECTION = "' OR '1'='1"
     ids=lambda value: repr(value)[:20],
 )
 def test_a_key_is_its_callers_or_nobodys(presented: str, name: str | None) -> None:
-    caller = RING.authenticate(presented)
+    caller = RING.authenticate(presented, NOW)
 
     assert name == (caller.name if caller else None)
 
 
 @given(st.text())
 def test_no_text_makes_it_fail(presented: str) -> None:
-    assert RING.authenticate(presented) is None
+    assert RING.authenticate(presented, NOW) is None
 
 
 def test_without_keys_anyone_may_ask() -> None:
     ring = KeyRing([])
 
     assert ring.open
-    assert ANYONE is ring.authenticate("sk-whatever")
+    assert ANYONE is ring.authenticate("sk-whatever", NOW)
     assert ANYONE.may_use("any/model")
 
 
@@ -125,3 +127,36 @@ def test_a_credential_is_refused(
 
     assert code == refused.value.code
     assert all("sk-" not in text for text in (refused.value.message, str(refused.value), repr(refused.value)))
+
+
+MADE = complete("sk-sg-", "0123456789" * 3 + "ab")
+
+
+def test_a_stored_key_is_known_by_its_digest_until_it_expires() -> None:
+    ring = KeyRing([], [Grant(digest_of(MADE), Caller("app", ("*",)), until=NOW)])
+
+    before, after = ring.authenticate(MADE, NOW - 0.001), ring.authenticate(MADE, NOW)
+
+    assert ("app", None) == (before and before.name, after)
+
+
+def test_what_is_misspelt_is_refused_though_its_digest_is_known() -> None:
+    wrong = MADE[:-1] + "x"
+    ring = KeyRing([], [Grant(digest_of(wrong), Caller("app", ("*",)))])
+
+    assert ring.authenticate(wrong, NOW) is None
+
+
+def test_a_configured_key_may_begin_as_ours_do_and_end_otherwise() -> None:
+    ring = KeyRing([Key(name="odd", key=Secret("sk-sg-mine"))], [Grant(digest_of(MADE), Caller("app", ("*",)))])
+
+    found = [ring.authenticate(key, NOW) for key in ("sk-sg-mine", MADE, "sk-sg-other")]
+
+    assert ["odd", "app", None] == [caller and caller.name for caller in found]
+
+
+def test_closed_means_that_nobody_asks_without_a_key() -> None:
+    ring = KeyRing([], closed=True)
+
+    assert not ring.open
+    assert ring.authenticate(MADE, NOW) is None

@@ -32,6 +32,7 @@ class Scripted:
     def __init__(self) -> None:
         self.servers: list[asyncio.Server] = []
         self.reports: Mapping[str, Callable[[], bytes]] = {}
+        self.orders: Mapping[str, Callable[[bytes], bytes]] = {}
         self.open = 0
         self.idle = asyncio.Event()
         self.idle.set()

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.kit.ledger import NOON, column, drained, every_row, fill, finished, outcomes, spool
 from tests.kit.postgres import Server, server
 
 from sluicegate.store.interface import COLUMNS, GROUPS, Batch, Place, Row, Store, StoreError, migrations
+from sluicegate.store.keys import KeyRecord
 from sluicegate.store.postgres import Postgres
 from sluicegate.store.sqlite import Sqlite
 
@@ -241,3 +243,44 @@ def test_a_file_that_must_be_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="unable to open database file"):
         Sqlite(str(tmp_path / "none.db"), create=False).open()
     assert [] == list(tmp_path.iterdir())
+
+
+def key(name: str, **changes: object) -> KeyRecord:
+    """A key's record; its digest is as good as its name."""
+    return msgspec.structs.replace(
+        KeyRecord(name=name, digest=name.encode().hex(), shown="sk-sg-abcd", created=NOON), **changes
+    )
+
+
+def test_keys_are_read_on_from_a_version(make: Make) -> None:
+    store, other = make(), make()
+    assert (0, []) == (store.keys_version(), store.keys(0))
+    full = key("full", key_group="blue", models='["a/*"]', limits='{"a":1}', rotated=NOON, expires=NOON, former="00")
+    assert [store.write_key(key("one"), 0), other.write_key(full, 0)] == [True, True]
+    one, two = other.keys(0)
+
+    assert (key("one", version=one.version), msgspec.structs.replace(full, version=two.version)) == (one, two)
+    assert (two.version, [two], []) == (store.keys_version(), store.keys(one.version), store.keys(two.version))
+    assert other.write_key(msgspec.structs.replace(one, revoked=NOON), one.version)
+    assert ["one"] == [record.name for record in store.keys(two.version)]
+
+
+def test_of_two_changes_of_a_key_the_second_is_told(make: Make) -> None:
+    store, other = make(), make()
+    assert store.write_key(key("one"), 0)
+    (seen,) = other.keys(0)
+    assert store.write_key(msgspec.structs.replace(seen, revoked=NOON), seen.version)
+
+    assert not other.write_key(msgspec.structs.replace(seen, key_group="blue"), seen.version)
+    assert not other.write_key(key("one"), 0)
+    assert [NOON] == [record.revoked for record in other.keys(0)]
+
+
+def test_what_one_caller_used_is_its_own(make: Make) -> None:
+    store = make()
+    rows = [row(1), row(2, caller="other"), row(3)]
+    store.write(Batch("i", rows, Place(1, 1)))
+
+    (found,) = store.daily_of("dev", "2026-11-22", "2026-11-22")
+    assert ("dev", 2) == (found[GROUPS.index("caller")], found[len(GROUPS)])
+    assert [] == store.daily_of("dev", "2026-11-23", "2026-12-31")

@@ -24,7 +24,7 @@ HEALTH = [
     "/health/ready",
     "/health/readiness",
 ]
-PRIVATE = ["/metrics", "/admin/requests", "/admin/targets"]
+PRIVATE = ["/metrics", "/admin/requests", "/admin/targets", "/admin/keys"]
 
 
 async def get(scene: Scene, path: str, *headers: tuple[str, str], method: str = "GET") -> Answer:
@@ -115,7 +115,7 @@ GIVEN: dict[str, tuple[list[tuple[str, str]], int, str | None]] = {
 }
 
 
-async def test_with_a_token_all_but_health_wants_it(tmp_path: Path) -> None:
+async def test_132_with_a_token_all_but_health_wants_it(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"admin_token": TOKEN}
     async with a_scene(tmp_path, **settings) as scene:
         for path in PRIVATE:
@@ -127,3 +127,10 @@ async def test_with_a_token_all_but_health_wants_it(tmp_path: Path) -> None:
         for path in HEALTH:
             assert (await get(scene, path)).status == 200
         assert TOKEN not in scene.gateway.log
+
+
+async def test_132_nothing_of_it_is_on_the_clients_address(scene: Scene) -> None:
+    for path in (*PRIVATE, *HEALTH, "/v1/admin/keys", "/admin/reload"):
+        for method in ("GET", "POST"):
+            answer = await scene.gateway.ask(None, path=path, method=method)
+            assert (path, answer.status, answer.error["code"]) == (path, 404, "unknown_path")

@@ -11,14 +11,16 @@ from sluicegate.config.allowances import UNLIMITED, Allowance, Budget
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.facts import Facts, check_reload, check_upgrade, facts
 from sluicegate.config.health import Health
+from sluicegate.config.keys import DEFAULT_KEY_PREFIX, Key, StoredKey, read_stored_key
 from sluicegate.config.load import WITHOUT_FILE, ConfigError, load, notifications_wanted, prepare_environment
-from sluicegate.config.model import Key, Settings, Tls
+from sluicegate.config.model import Settings, Tls
 from sluicegate.config.read import Problem
 from sluicegate.config.retries import Retries
 from sluicegate.config.routes import PROFILES, Credential, Model, Mount, Target, Upstream
 from sluicegate.config.values import Address, BaseUrl, Secret, Written
 
 __all__ = [
+    "DEFAULT_KEY_PREFIX",
     "PROFILES",
     "UNLIMITED",
     "WITHOUT_FILE",
@@ -42,6 +44,7 @@ __all__ = [
     "Retries",
     "Secret",
     "Settings",
+    "StoredKey",
     "Target",
     "Timeouts",
     "Tls",
@@ -53,4 +56,5 @@ __all__ = [
     "load",
     "notifications_wanted",
     "prepare_environment",
+    "read_stored_key",
 ]

@@ -34,10 +34,11 @@ def check(settings: Settings, problems: Problems) -> None:
 
 def _check_binds(settings: Settings, problems: Problems) -> None:
     listen, admin = settings.listen, settings.admin
-    if not settings.keys and not listen.loopback:
+    if not settings.keys and not settings.require_key and not listen.loopback:
         problems.add(
             "listen",
-            f'"{listen}" can be reached from elsewhere and there are no keys; add some, or write "{_local(listen)}"',
+            f'"{listen}" can be reached from elsewhere and there are no keys; add some, or require_key: true, '
+            f'or write "{_local(listen)}"',
         )
     if settings.admin_token is None and not admin.loopback:
         problems.add(

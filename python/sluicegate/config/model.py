@@ -19,6 +19,7 @@ from sluicegate.config.accounts import DEFAULT_STORE, Credits, Ledger, Price
 from sluicegate.config.allowances import Allowance
 from sluicegate.config.bounds import Limits, Timeouts
 from sluicegate.config.health import Health
+from sluicegate.config.keys import DEFAULT_KEY_PREFIX, Key, key_prefix
 from sluicegate.config.readers import (
     access_key,
     address,
@@ -27,6 +28,7 @@ from sluicegate.config.readers import (
     label,
     model_name,
     redis_url,
+    seconds,
     store_url,
     text,
     whole,
@@ -44,22 +46,6 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     key: Annotated[str, Setting("PEM file of its key, without a password", text, "file")]
     context: ssl.SSLContext | None = None
     """The two files as loaded."""
-
-
-class Key(Allowance, frozen=True, kw_only=True):
-    """A key that callers present, and its limits."""
-
-    name: Annotated[str, Setting("who it is, in rows and logs; unique", text)]
-    key: Annotated[
-        Secret, Setting("the key: 8 to 1024 visible ASCII characters; kept as a digest", access_key, "secret")
-    ]
-    models: Annotated[
-        tuple[str, ...],
-        Setting("names it may use; `*` for all, `openai/*` for all below; others are answered 403", model_name),
-    ] = ("*",)
-    group: Annotated[str | None, Setting("a name under `groups`: its limits hold for all its keys together", label)] = (
-        None
-    )
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +113,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Key, ...],
         Setting("who may ask; without keys everyone on this machine may, and only loopback is bound", default="none"),
     ] = ()
+    key_prefix: Annotated[
+        str, Setting("what keys begin with that `sluicegate keys create` and the admin API make", key_prefix)
+    ] = DEFAULT_KEY_PREFIX
+    require_key: Annotated[
+        bool,
+        Setting(
+            "nobody may ask without a key, though `keys` is empty and the store never had one; allows a wider `listen`",
+            flag,
+        ),
+    ] = False
+    keys_max_stale: Annotated[
+        float,
+        Setting(
+            "how long the store's keys stay good while it does not answer; then `keys_unavailable`", seconds(), "s"
+        ),
+    ] = 3600.0
+    keys_unavailable: Annotated[
+        Literal["allow", "deny"],
+        Setting(
+            "what becomes of the store's keys then: `allow` goes on with those last read; `deny` answers 503 "
+            "`keys_unavailable`. Keys of this file are good at any time",
+            choice("choice", "allow", "deny"),
+        ),
+    ] = "deny"
     retries: Annotated[
         Retries, Setting("further attempts, as far as `sluicegate explain fallback` allows any", default="below")
     ] = Retries()

@@ -35,6 +35,11 @@ def usage(store: Store, by: Sequence[str], since: str, until: str) -> list[Line]
     return lines(store.daily(since, until), by)
 
 
+def own_usage(store: Store, caller: str, by: Sequence[str], since: str, until: str) -> list[Line]:
+    """Sum one caller's days as :func:`usage` does. Raises StoreError."""
+    return lines(store.daily_of(caller, since, until), by)
+
+
 def lines(sums: Iterable[Row], by: Sequence[str]) -> list[Line]:
     """Sum the store's lines by names of GROUPINGS, in the order of those."""
     places = [GROUPS.index(GROUPINGS[name]) for name in by]

@@ -3,7 +3,8 @@
 Rules: a key is kept as its BLAKE2b-256 only: a random key needs no slow hash, and OpenSSL's SHA-256 takes twice as
 long. It is found by that digest and compared in
 constant time. A credential is any text a client may send, so nothing here raises on one but :func:`credential`, whose
-errors never repeat it.
+errors never repeat it. What begins as the keys that are made here do and does not end as they do
+(:mod:`sluicegate.policy.key_format`) is nobody's, unseen.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import hashlib
 from hmac import compare_digest
+import math
 import re
 from types import MappingProxyType
 
-from sluicegate.config import Allowance, Key
+from sluicegate.config import DEFAULT_KEY_PREFIX, Allowance, Key, StoredKey
 from sluicegate.errors import BadRequest, NotAuthenticated
+from sluicegate.policy.key_format import well_formed
 
 _BEARER = re.compile(r"bearer +([!-~]+)", re.ASCII | re.IGNORECASE)
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
@@ -29,13 +32,15 @@ ANY_MODEL = ("*",)
 class Caller:
     """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all.
 
-    ``allowance`` is how much it may use, None if that is not limited; ``group`` has limits of its own.
+    ``allowance`` is how much it may use, None if that is not limited; ``group`` has limits of its own. ``stored``: its
+    key is in the store, which may have more to say of it.
     """
 
     name: str
     models: tuple[str, ...]
     group: str = ""
     allowance: Allowance | None = None
+    stored: bool = False
 
     def may_use(self, model: str) -> bool:
         """Whether this caller may ask for a model, by the name it sends."""
@@ -48,44 +53,73 @@ class Caller:
 ANYONE = Caller("", ANY_MODEL)
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A key that is known by its digest alone, and good until a time (Unix seconds)."""
+
+    digest: bytes
+    caller: Caller
+    until: float = math.inf
+
+
 class KeyRing:
-    """The keys of one configuration, as digests."""
+    """The keys of one configuration, and those of the store, as digests. Never changes.
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        callers = ((_digest(key.key.reveal()), _caller(key)) for key in keys)
-        self._known: Mapping[bytes, tuple[bytes, Caller]] = MappingProxyType(
-            {digest: (digest, caller) for digest, caller in callers}
+    ``prefix`` is what the keys begin with that are made here. ``closed``: nobody may ask without a key, though there be
+    none.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        grants: Iterable[Grant] = (),
+        *,
+        prefix: str = DEFAULT_KEY_PREFIX,
+        closed: bool = False,
+    ) -> None:
+        known = {grant.digest: (grant.digest, grant.caller, grant.until) for grant in grants}
+        for key in keys:
+            digest = digest_of(key.key.reveal())
+            known[digest] = (digest, caller_of(key), math.inf)
+        self._known: Mapping[bytes, tuple[bytes, Caller | None, float]] = MappingProxyType(known)
+        # Where a configured key begins as ours do and does not end so, nothing can be refused unseen.
+        odd = any(
+            text.startswith(prefix) and not well_formed(text, prefix) for key in keys if (text := key.key.reveal())
         )
+        self._prefix = "\0" if odd else prefix
+        #: Whether there are no keys, so that anyone may ask and no credential is looked at.
+        self.open = not known and not closed
 
-    @property
-    def open(self) -> bool:
-        """Whether there are no keys, so that anyone may ask and no credential is looked at."""
-        return not self._known
-
-    def caller(self, authorization: Sequence[str], x_api_key: Sequence[str]) -> Caller:
+    def caller(self, authorization: Sequence[str], x_api_key: Sequence[str], now: float) -> Caller:
         """Return whose credential a request presents; :data:`ANYONE`, without a look, where there are no keys.
 
-        Raises as :func:`credential`, and NotAuthenticated ``invalid_api_key`` for one that is nobody's.
+        ``now`` is Unix time. Raises as :func:`credential`, and NotAuthenticated ``invalid_api_key`` for one that is
+        nobody's.
         """
-        if not self._known:
+        if self.open:
             return ANYONE
         if len(authorization) == 1 and not x_api_key and authorization[0].startswith("Bearer "):
             # As nearly all present it: what is a known key to the byte needs no closer look.
-            caller = self.authenticate(authorization[0][7:])
+            caller = self.authenticate(authorization[0][7:], now)
             if caller is not None:
                 return caller
-        caller = self.authenticate(credential(authorization, x_api_key))
+        caller = self.authenticate(credential(authorization, x_api_key), now)
         if caller is None:
             raise NotAuthenticated("invalid_api_key", "The API key is not known here; check it.")
         return caller
 
-    def authenticate(self, presented: str) -> Caller | None:
-        """Return whose key this is, or None; :data:`ANYONE` where there are no keys."""
+    def authenticate(self, presented: str, now: float) -> Caller | None:
+        """Return whose key this is at a time (Unix seconds), or None; :data:`ANYONE` where there are no keys."""
         if self.open:
             return ANYONE
-        digest = _digest(presented)
-        known, caller = self._known.get(digest, (b"", None))
-        return caller if compare_digest(known, digest) else None
+        if presented.startswith(self._prefix) and not well_formed(presented, self._prefix):
+            return None
+        digest = digest_of(presented)
+        known, caller, until = self._known.get(digest, _NOBODY)
+        return caller if compare_digest(known, digest) and now < until else None
+
+
+_NOBODY: tuple[bytes, Caller | None, float] = (b"", None, 0.0)
 
 
 def credential(authorization: Sequence[str], x_api_key: Sequence[str]) -> str:
@@ -116,9 +150,10 @@ def fits(pattern: str, model: str) -> bool:
     return pattern == model
 
 
-def _caller(key: Key) -> Caller:
+def caller_of(key: Key | StoredKey) -> Caller:
+    """Give whose key it is."""
     limited = any(getattr(key, name) not in (None, ()) for name in Allowance.__struct_fields__)
-    return Caller(key.name, key.models, key.group or "", key if limited else None)
+    return Caller(key.name, key.models, key.group or "", key if limited else None, isinstance(key, StoredKey))
 
 
 def _bearer(value: str) -> str:
@@ -134,5 +169,6 @@ def _plain(value: str) -> str:
     return stripped
 
 
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """Give what is kept of a key."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).digest()

@@ -76,6 +76,8 @@ class _Child:
                     answer = Answer(number=ask.number, facts=self._worker.facts, written=self._worker.written.texts)
                 case "report":
                     answer = Answer(number=ask.number, body=await self._worker.report(ask.name))
+                case "order":
+                    answer = Answer(number=ask.number, body=await self._worker.order(ask.name, ask.body))
                 case "refresh":
                     await self._worker.refresh()
         except ConfigError as error:

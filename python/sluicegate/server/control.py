@@ -45,12 +45,16 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Do something and answer: ``reload`` (with ``written``, or by reading the files), ``report NAME``, ``refresh``."""
+    """Do something and answer.
+
+    ``reload`` (with ``written``, or by reading the files), ``report NAME``, ``order NAME`` with its body, ``refresh``.
+    """
 
     number: int
     what: str
     name: str = ""
     written: Mapping[str, str] | None = None
+    body: bytes = b""
 
     def __repr__(self) -> str:
         return f"Ask({self.what})"

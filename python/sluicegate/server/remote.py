@@ -124,6 +124,13 @@ class Remote:
         except Silent:
             return b"[]"
 
+    async def order(self, name: str, body: bytes) -> bytes:
+        """Have it do something and give its answer, both JSON. Raises ConfigError: it cannot, or did not answer."""
+        answer = await self._ask("order", name, body=body)
+        if answer.problems:
+            raise ConfigError(answer.source, answer.problems)
+        return answer.body
+
     async def refresh(self) -> None:
         """Have every gauge brought up to date, if it answers."""
         with contextlib.suppress(Silent):
@@ -147,11 +154,13 @@ class Remote:
         await self._exited.wait()
         return self._process.returncode
 
-    async def _ask(self, what: str, name: str = "", written: Mapping[str, str] | None = None) -> Answer:
+    async def _ask(
+        self, what: str, name: str = "", written: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
-            self._channel.send(Ask(number=number, what=what, name=name, written=written))
+            self._channel.send(Ask(number=number, what=what, name=name, written=written, body=body))
             async with asyncio.timeout(_ANSWER):
                 given: Answer = await answer
                 return given

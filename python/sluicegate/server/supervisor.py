@@ -46,6 +46,7 @@ _ROWS = 1000
 #: Seconds by which what runs may outlast its deadline: the last words of streams, and closing.
 _LAST = 5.0
 
+_NONE_SERVES = Problem("workers", "none serves; their ends stand in the log")
 _log = logging.getLogger(__name__)
 
 Member = Worker | Remote
@@ -193,6 +194,12 @@ class Supervisor:
             return reports[0]
         return await asyncio.to_thread(_newest, [*reports, self._past_rows])
 
+    async def order(self, name: str, body: bytes) -> bytes:
+        """Have one worker do something and give its answer, both JSON. Raises ConfigError: none can."""
+        if not self._workers:
+            raise ConfigError("this gateway", (_NONE_SERVES,))
+        return await self._workers[0].order(name, body)
+
     async def reload(self) -> Facts:
         """Have all workers take over what the configuration's files say now.
 
@@ -231,7 +238,7 @@ class Supervisor:
 
     async def _reload(self) -> Facts:
         if not self._workers:
-            raise ConfigError("this gateway", (Problem("workers", "none serves; their ends stand in the log"),))
+            raise ConfigError("this gateway", (_NONE_SERVES,))
         first, *others = self._workers
         try:
             await first.reload(None)

@@ -20,7 +20,7 @@ from pathlib import Path
 import socket
 from typing import Protocol, Self
 
-from sluicegate.config import ConfigError, Facts, Settings, Written, check_reload, facts, load
+from sluicegate.config import ConfigError, Facts, Problem, Settings, Written, check_reload, facts, load
 from sluicegate.telemetry.gathered import Gathered
 from sluicegate.telemetry.metrics import Metrics
 
@@ -34,6 +34,10 @@ class RunningApp(Protocol):
     @property
     def reports(self) -> Mapping[str, Callable[[], bytes]]:
         """What an operator may ask for, by name: JSON arrays; to be called in a thread."""
+
+    @property
+    def orders(self) -> Mapping[str, Callable[[bytes], bytes]]:
+        """What an operator may have done, by name: JSON in, JSON out; to be called in a thread."""
 
     async def reload(self, settings: Settings) -> None:
         """Serve new requests under these settings. Raises ConfigError; nothing has changed then."""
@@ -125,6 +129,13 @@ class Worker:
         """Give the application's report of this name, a JSON array; empty if it knows none."""
         report = self._app.reports.get(name)
         return await asyncio.to_thread(report) if report is not None else b"[]"
+
+    async def order(self, name: str, body: bytes) -> bytes:
+        """Have the application do something and give its answer, both JSON. Raises ConfigError: it knows no such."""
+        order = self._app.orders.get(name)
+        if order is None:
+            raise ConfigError("a worker", (Problem(name, "is nothing that it can do"),))
+        return await asyncio.to_thread(order, body)
 
     async def refresh(self) -> None:
         """Bring every gauge up to date."""

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sluicegate.store.keys import KeyStore
+
 #: A row's values, each text, a whole number or None.
 Row = tuple[Any, ...]
 
@@ -62,8 +64,8 @@ class Batch(msgspec.Struct, frozen=True):
     settled: Sequence[int] = ()
 
 
-class Store(Protocol):
-    """Where rows are kept. Every method raises StoreError."""
+class Store(KeyStore, Protocol):
+    """Where rows are kept, and keys. Every method raises StoreError."""
 
     def open(self) -> None:
         """Connect, and bring the tables to this version. Does nothing while connected."""
@@ -91,6 +93,9 @@ class Store(Protocol):
 
     def daily(self, since: str, until: str) -> list[Row]:
         """Give the sums of the days from ``since`` to ``until``, both included: GROUPS, then FIGURES."""
+
+    def daily_of(self, caller: str, since: str, until: str) -> list[Row]:
+        """Give as :meth:`daily` does, of one caller alone."""
 
     def rows(self, since: int, until: int, limit: int, after: tuple[int, str, int] | None = None) -> list[Row]:
         """Give rows received from ``since`` until before ``until`` (microseconds), in the order of their keys.

@@ -26,6 +26,7 @@ from sluicegate.store.interface import (
     key_of,
     migrations,
 )
+from sluicegate.store.keys import GET_KEYS, KEY_COLUMNS, LAST_CHANGE, PUT_KEY, KeyRecord, key_record, key_values
 
 if TYPE_CHECKING:
     Link = asyncpg.Connection[asyncpg.Record]
@@ -36,8 +37,8 @@ T = TypeVar("T")
 _CONNECT, _STATEMENT, _CLOSE = 5.0, 30.0, 1.0
 #: Rows deleted in one transaction.
 _AT_ONCE = 5000
-#: Who migrates, others wait: any number that nobody else locks.
-_MIGRATING = 0x51_0C_E6_A7_E0
+#: Who migrates or changes a key, others wait: any number that nobody else locks.
+_MIGRATING, _CHANGING_KEYS = 0x51_0C_E6_A7_E0, 0x51_0C_E6_A7_E1
 
 _TEXT = frozenset(
     {
@@ -141,6 +142,37 @@ class Postgres:
         """Give the sums of days."""
         columns = ", ".join(GROUPS + FIGURES)
         return self._ask(f"SELECT {columns} FROM daily WHERE day BETWEEN $1 AND $2", since, until)  # noqa: S608
+
+    def daily_of(self, caller: str, since: str, until: str) -> list[Row]:
+        """Give the sums of one caller's days."""
+        columns = ", ".join(GROUPS + FIGURES)
+        statement = f"SELECT {columns} FROM daily WHERE caller = $1 AND day BETWEEN $2 AND $3"  # noqa: S608
+        return self._ask(statement, caller, since, until)
+
+    def keys_version(self) -> int:
+        """Give the version of the last change of a key."""
+        found: int = self._ask(LAST_CHANGE)[0][0]
+        return found
+
+    def keys(self, after: int) -> list[KeyRecord]:
+        """Give the keys that were changed after a version."""
+        return [key_record(values) for values in self._ask(GET_KEYS.format(after="$1"), after)]
+
+    def write_key(self, record: KeyRecord, before: int) -> bool:
+        """Write a key, if nobody else has since ``before``."""
+
+        async def work(connection: Link) -> bool:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", _CHANGING_KEYS)
+                known = await connection.fetchval("SELECT version FROM keys WHERE name = $1", record.name)
+                if (known or 0) != before:
+                    return False
+                version = await connection.fetchval(LAST_CHANGE) + 1
+                places = ", ".join(f"${place}" for place in range(1, len(KEY_COLUMNS) + 1))
+                await connection.execute(PUT_KEY.format(values=places), *key_values(record, version))
+                return True
+
+        return self._run(work)
 
     def rows(self, since: int, until: int, limit: int, after: tuple[int, str, int] | None = None) -> list[Row]:
         """Give rows in the order of their keys."""

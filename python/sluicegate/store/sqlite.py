@@ -25,6 +25,7 @@ from sluicegate.store.interface import (
     migrations,
     without,
 )
+from sluicegate.store.keys import GET_KEYS, KEY_COLUMNS, LAST_CHANGE, PUT_KEY, KeyRecord, key_record, key_values
 
 #: Seconds to wait for somebody else's transaction.
 _PATIENCE = 5.0
@@ -153,6 +154,31 @@ class Sqlite:
         """Give the sums of days."""
         columns = ", ".join(GROUPS + FIGURES)
         return self._ask(f"SELECT {columns} FROM daily WHERE day BETWEEN ? AND ?", (since, until))  # noqa: S608
+
+    def daily_of(self, caller: str, since: str, until: str) -> list[Row]:
+        """Give the sums of one caller's days."""
+        columns = ", ".join(GROUPS + FIGURES)
+        statement = f"SELECT {columns} FROM daily WHERE caller = ? AND day BETWEEN ? AND ?"  # noqa: S608
+        return self._ask(statement, (caller, since, until))
+
+    def keys_version(self) -> int:
+        """Give the version of the last change of a key."""
+        found: int = self._ask(LAST_CHANGE)[0][0]
+        return found
+
+    def keys(self, after: int) -> list[KeyRecord]:
+        """Give the keys that were changed after a version."""
+        return [key_record(values) for values in self._ask(GET_KEYS.format(after="?"), (after,))]
+
+    def write_key(self, record: KeyRecord, before: int) -> bool:
+        """Write a key, if nobody else has since ``before``."""
+        with self._transaction() as connection:
+            found = connection.execute("SELECT version FROM keys WHERE name = ?", (record.name,)).fetchone()
+            if (found[0] if found else 0) != before:
+                return False
+            version = connection.execute(LAST_CHANGE).fetchone()[0] + 1
+            connection.execute(PUT_KEY.format(values=", ".join("?" * len(KEY_COLUMNS))), key_values(record, version))
+            return True
 
     def rows(self, since: int, until: int, limit: int, after: tuple[int, str, int] | None = None) -> list[Row]:
         """Give rows in the order of their keys."""

@@ -24,6 +24,7 @@ from sluicegate.telemetry.series import (
     GEN_AI_PER_TOKEN,
     GEN_AI_USAGE,
     HEARTBEATS,
+    KEYS_UNAVAILABLE,
     LIMIT_REFUSED,
     LIMITS_ASKED,
     LIMITS_FAILED,
@@ -199,6 +200,10 @@ class Metrics:
     def limits_unavailable(self, decision: str) -> None:
         """A request was admitted or refused without an answer of whoever keeps the limits."""
         self._bank.add(self._bank.slot(LIMITS_UNAVAILABLE.name, decision), 1)
+
+    def keys_unavailable(self, decision: str) -> None:
+        """A request with a key of the store was admitted or refused though the store has not answered for too long."""
+        self._bank.add(self._bank.slot(KEYS_UNAVAILABLE.name, decision), 1)
 
     def log_lines_dropped(self, lines: int) -> None:
         """The access log lost lines."""

@@ -211,6 +211,20 @@ LIMITS_UNAVAILABLE = Series(
     ("decision",),
     cap=2,
 )
+KEYS = Series("sluicegate_keys", "gauge", "Keys of the store that are good, as each worker knows them.", alike=True)
+KEYS_AGE = Series(
+    "sluicegate_keys_age_seconds",
+    "gauge",
+    "How long ago the store last told its keys: of all workers the longest.",
+    alike=True,
+)
+KEYS_UNAVAILABLE = Series(
+    "sluicegate_keys_unavailable_total",
+    "counter",
+    "Requests that keys_unavailable decided: allow or deny.",
+    ("decision",),
+    cap=2,
+)
 BUILD_INFO = Series(
     "sluicegate_build_info",
     "gauge",
@@ -312,6 +326,9 @@ SERIES = (
     LIMITS_ASKED,
     LIMITS_FAILED,
     LIMITS_UNAVAILABLE,
+    KEYS,
+    KEYS_AGE,
+    KEYS_UNAVAILABLE,
     GEN_AI_DURATION,
     GEN_AI_FIRST,
     GEN_AI_PER_TOKEN,

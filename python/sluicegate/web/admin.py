@@ -1,4 +1,4 @@
-"""The admin address: health, metrics, reports and the reload, on a listener of its own, never on the clients'.
+"""The admin address: health, metrics, reports, keys and the reload, on a listener of its own, never on the clients'.
 
 It may stand in another process than those that serve: what it shows and does is behind :class:`Operations`.
 
@@ -34,6 +34,7 @@ from sluicegate.errors import (
 )
 from sluicegate.telemetry.gathered import CONTENT_TYPE
 from sluicegate.web import head
+from sluicegate.web.admin_keys import KEYS, keys_page
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.whole import Whole
 
@@ -70,6 +71,9 @@ class Operations(Protocol):
 
     async def report(self, name: str) -> bytes:
         """The report of this name as a JSON array."""
+
+    async def order(self, name: str, body: bytes) -> bytes:
+        """Have something done and give the answer, both JSON. Raises ConfigError: nobody can do it now."""
 
     async def reload(self) -> Facts:
         """Take over what the configuration file says now. Raises ConfigError: it cannot be used, nothing changed."""
@@ -122,6 +126,8 @@ class Admin:
             return Whole("", 200, (), b'{"object":"list","data":' + rows + b"}")
         if path == "/admin/reload":
             return await self._reload(request)
+        if path == KEYS or path.startswith(f"{KEYS}/"):
+            return await keys_page(request, self._operations.order)
         raise NotFound("unknown_path", "There is nothing at this path.")
 
     async def _reload(self, request: Parsed) -> Whole:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sluicegate._native import Heads
+from sluicegate.access.current import Access
+from sluicegate.access.orders import carry_out
 from sluicegate.attempts import Attempts
 from sluicegate.config import ConfigError, Problem
 from sluicegate.exchange import Mount
@@ -26,13 +28,15 @@ from sluicegate.gateway import Gateway
 from sluicegate.ledger.accounts import open_accounts
 from sluicegate.ledger.prices import Prices
 from sluicegate.limits.limiter import Limiter, remote
+from sluicegate.store.open import make_store
 from sluicegate.telemetry.access_log import AccessLog
 from sluicegate.telemetry.accounts import LedgerMetrics
-from sluicegate.telemetry.series import BODIES, CLIENTS, TASKS
+from sluicegate.telemetry.series import BODIES, CLIENTS, KEYS, KEYS_AGE, TASKS
 from sluicegate.web.admin import Admin
 from sluicegate.web.capacity import Bodies, connections_that_fit
 from sluicegate.web.front import Front
 from sluicegate.web.message import Bounds
+from sluicegate.web.own_usage import UsageDesk
 from sluicegate.web.profiles import ENDPOINTS, FORWARDED, PROFILES
 from sluicegate.web.protocol import Edge
 from sluicegate.web.routes import Routes
@@ -83,6 +87,7 @@ class App:
         limits: socket.socket | None,
     ) -> None:
         loop = asyncio.get_running_loop()
+        self._settings = settings
         self._metrics = metrics
         self._log = log
         self._endpoints = endpoints
@@ -91,6 +96,8 @@ class App:
         #: Every price of every snapshot, by version: rows that name an old one may still wait for the store.
         self._prices: Mapping[str, str] = {}
         self._accounts = open_accounts(settings, lambda: self._prices, LedgerMetrics(metrics))
+        self._access = Access(settings, make_store(settings.store, create=False), metrics)
+        self._usage = UsageDesk(lambda: make_store(settings.store, create=False))
         self._snapshot = self._take(settings, Attempts(settings, metrics))
         self._snapshot.attempts.follow()
         #: Former snapshots that still serve what began under them.
@@ -98,15 +105,20 @@ class App:
         self._edge = Edge(self._terms(settings))
         metrics.watch(TASKS, lambda: {(): len(asyncio.all_tasks(loop))})
         metrics.watch(CLIENTS, lambda: {(): self._edge.open})
+        metrics.watch(KEYS, lambda: {(): self._access.known})
+        metrics.watch(KEYS_AGE, lambda: {(): int(self._access.age)})
         metrics.watch(BODIES, lambda: {(): self._bodies.held})
         self._sockets: list[socket.socket] = []
         self._listening: list[asyncio.Server] = []
         #: What an operator may ask for, by name: JSON arrays; to be called in a thread.
         self.reports: Mapping[str, Callable[[], bytes]] = {"requests": log.recent, "targets": self._targets}
+        #: What an operator may have done, by name: JSON in, JSON out; to be called in a thread.
+        self.orders: Mapping[str, Callable[[bytes], bytes]] = {"keys": self._carry_out}
 
     async def listen(self, clients: Sequence[socket.socket], settings: Settings) -> None:
         """Accept on sockets that are bound; they stay the caller's."""
         await self._limiter.begin()
+        await asyncio.to_thread(self._access.wait)
         self._sockets = [one.dup() for one in clients]
         self._listening = [await _accept(self._edge, one.dup(), settings) for one in clients]
 
@@ -126,10 +138,11 @@ class App:
                 raise ConfigError("this machine", (problem,)) from None
             _close(self._listening)
             self._listening = listening
-        before, self._snapshot = self._snapshot, snapshot
+        before, self._snapshot, self._settings = self._snapshot, snapshot, settings
         self._bodies.allow(settings.limits.bodies_total)
         self._limiter.follow(settings)
         snapshot.attempts.follow()
+        self._access.follow(settings)
         self._edge.terms = self._terms(settings)
         self._former[before] = asyncio.get_running_loop().create_task(self._retire(before), name="retire")
 
@@ -182,6 +195,8 @@ class App:
         for snapshot in self._snapshots():
             await snapshot.gateway.close()
         await self._limiter.close()
+        await asyncio.to_thread(self._access.close)
+        self._usage.close()
         for finish in (self._accounts.close, self._log.close) if self._accounts is not None else (self._log.close,):
             await asyncio.to_thread(finish)
 
@@ -192,17 +207,19 @@ class App:
         prices = Prices(settings)
         ledger = self._accounts.ledger if self._accounts is not None else None
         kind = FinishingGateway if settings.on_disconnect == "finish" else Gateway
-        gateway = kind(settings, self._metrics, self._log, ledger, prices, self._limiter, attempts)
+        gateway = kind(settings, self._metrics, self._log, ledger, prices, self._limiter, attempts, self._access)
         self._prices = {**self._prices, **prices.kept}
         limits, timeouts = settings.limits, settings.timeouts
-        bounds = Bounds(limits.body, timeouts.body, timeouts.write, json_only=not settings.keys, bodies=self._bodies)
+        open_to_all = not settings.keys and not settings.require_key
+        bounds = Bounds(limits.body, timeouts.body, timeouts.write, json_only=open_to_all, bodies=self._bodies)
         front = Front(
             gateway,
             Routes(mounts(settings), self._endpoints),
             bounds,
             head_size=limits.head,
-            open_to_all=not settings.keys,
+            open_to_all=open_to_all,
             refused=self._metrics.refused,
+            usage=self._usage,
         )
         return _Snapshot(gateway, front, attempts)
 
@@ -217,6 +234,9 @@ class App:
             connections=_connections(settings.limits.connections),
             plain=(Heads(settings.limits.head, sorted(FORWARDED), _own_headers(settings)), front.answer_plain),
         )
+
+    def _carry_out(self, order: bytes) -> bytes:
+        return carry_out(self._settings, make_store(self._settings.store), order)
 
     def _close_listeners(self) -> None:
         _close(self._listening)

@@ -15,7 +15,7 @@ from sluicegate.web.message import Message, credentials
 from sluicegate.web.models import model_list, one_model
 from sluicegate.web.profiles import DEFAULT_DIALECT
 from sluicegate.web.request import Parsed
-from sluicegate.web.routes import ModelList, OneModel, Relay, Schema
+from sluicegate.web.routes import ModelList, OneModel, OwnUsage, Relay, Schema
 from sluicegate.web.schema import chat_completion_schema
 from sluicegate.web.whole import Whole
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sluicegate._native import Plain
+    from sluicegate.policy.keys import Caller
     from sluicegate.web.message import Bounds
     from sluicegate.web.opened import Opened
+    from sluicegate.web.own_usage import UsageDesk
     from sluicegate.web.request import Request
     from sluicegate.web.routes import Route, Routes
 
@@ -36,6 +38,9 @@ class Gateway(Protocol):
 
     async def answer(self, exchange: Exchange) -> None:
         """Serve one exchange: reply, or open and end. Raises nothing but CancelledError."""
+
+    def caller(self, authorization: Sequence[str], x_api_key: Sequence[str]) -> Caller:
+        """Say whose credential this is. Raises NotAuthenticated, BadRequest or KeysUnavailable."""
 
     def visible_models(self, authorizations: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
         """Name the models that the presented credentials may use. Raises NotAuthenticated or BadRequest."""
@@ -72,6 +77,7 @@ class Front:
         head_size: int,
         open_to_all: bool,
         refused: Callable[[int, str], None],
+        usage: UsageDesk,
     ) -> None:
         self._gateway = gateway
         self._routes = routes
@@ -79,6 +85,7 @@ class Front:
         self._head_size = head_size
         self._open_to_all = open_to_all
         self._refused = refused
+        self._usage = usage
         self._created = int(time.time())
         self._ids = head.RequestIds()
         #: From now on each answer ends its connection.
@@ -95,6 +102,8 @@ class Front:
             route = self._route(request)
             if isinstance(route, Relay):
                 response = await self._relay(request, route, request_id, received, received_at)
+            elif isinstance(route, OwnUsage):
+                response = await self._own_usage(request, route, request_id)
             else:
                 response = self._ours(request, route, request_id)
         except RequestFailed as error:
@@ -183,6 +192,11 @@ class Front:
         else:
             body = self._models(route, *credentials(request, route.mount.profile.key_header))
         return Whole(request_id, 200, (), body, close=request.unread)
+
+    async def _own_usage(self, request: Request, route: OwnUsage, request_id: str) -> Whole:
+        caller = self._gateway.caller(*credentials(request, route.mount.profile.key_header))
+        query = request.target.partition("?")[2] if isinstance(request, Parsed) else ""
+        return Whole(request_id, 200, (), await self._usage.answer(caller.name, query), close=request.unread)
 
     def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:
         served = route.mount.profile.models

@@ -57,7 +57,14 @@ class Schema:
     address: str | None
 
 
-Route = Relay | ModelList | OneModel | Schema
+@dataclass(frozen=True, slots=True)
+class OwnUsage:
+    """``GET {prefix}/usage``: what the caller's key has used."""
+
+    mount: Mount
+
+
+Route = Relay | ModelList | OneModel | Schema | OwnUsage
 
 
 class Routes:
@@ -73,6 +80,7 @@ class Routes:
                     Relay(mount, endpoint, speech.shape(mount.profile.page, endpoint.dialect)),
                 )
             exact[f"{prefix}/models"] = ("GET", ModelList(mount))
+            exact[f"{prefix}/usage"] = ("GET", OwnUsage(mount))
             if mount.profile.schema:
                 address = schema_address(mount)
                 for path in (f"{prefix}{_SCHEMA}", urlsplit(address or "").path):
