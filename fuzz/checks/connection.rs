@@ -86,7 +86,7 @@ fn plan(choice: u8) -> Arc<Plan> {
 }
 
 fn without_late_line_feeds(bytes: &[u8]) -> Vec<u8> {
-    let late = |at: usize| bytes[at] == b'\n' && bytes[..at].ends_with(b"\n\r");
+    let late = |at: usize| bytes[at] == b'\n' && bytes[..at].ends_with(b"\r");
     (0..bytes.len()).filter(|&at| !late(at)).map(|at| bytes[at]).collect()
 }
 
@@ -138,7 +138,7 @@ fn sweep(connection: &mut Connection, actions: &mut Actions, seen: &mut Seen) {
         actions.client.remove(0);
     }
     assert!(actions.client.is_empty() || actions.client == BEAT, "{:?}", actions.client);
-    let ends: [&[u8]; 3] = [b"\n\n", b"\n\r\n", b"\r"];
+    let ends: [&[u8]; 4] = [b"\n\n", b"\n\r\n", b"\r\r\n", b"\r"];
     if !actions.client.is_empty() && !seen.client.is_empty() {
         assert!(ends.iter().any(|end| seen.client.ends_with(end)), "inside an event: {:?}", seen.client);
     }
