@@ -194,8 +194,11 @@ class Reservation(Protocol):
     def tokens(self) -> int:
         """Tokens reserved."""
 
+    def lines(self) -> str:
+        """How the limits stand, for the client: lines of a head, each with its CRLF before it."""
+
     def headers(self) -> list[tuple[str, str]]:
-        """How the limits stand, for the client."""
+        """The same by name."""
 
     def settle(self, exchange: Exchange) -> None:
         """Put what was used in the place of what was reserved."""

@@ -287,7 +287,7 @@ class Gateway:
             f"\r\nX-Sluicegate-Attempts: {exchange.attempts_made}"
         )
         if exchange.reservation is not None or exchange.mount.profile.page:
-            lines += "".join([f"\r\n{name}: {value}" for name, value in pages.rate_headers(exchange)])
+            lines += pages.rate_lines(exchange)
         return lines
 
     def _swept(self, now: float) -> None:

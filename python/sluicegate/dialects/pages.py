@@ -40,3 +40,10 @@ def rate_headers(exchange: Exchange) -> Sequence[tuple[str, str]]:
     if exchange.mount.profile.page == caicaini.NAME:
         return caicaini.rate_headers(headers, exchange.group)
     return headers
+
+
+def rate_lines(exchange: Exchange) -> str:
+    """Say the same as lines of a head, each with its CRLF before it."""
+    if exchange.reservation is not None and exchange.mount.profile.page != caicaini.NAME:
+        return exchange.reservation.lines()
+    return "".join([f"\r\n{name}: {value}" for name, value in rate_headers(exchange)])

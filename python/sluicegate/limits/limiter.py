@@ -18,7 +18,7 @@ from sluicegate.limits import demand, history
 from sluicegate.limits.authority import Authority
 from sluicegate.limits.lease import Scope, Share, Taken, lacking, take, units, want
 from sluicegate.limits.line import LineAuthority
-from sluicegate.limits.named import limits, rate_headers
+from sluicegate.limits.named import limits, rate_headers, rate_lines
 from sluicegate.limits.redis import INSTALLED, RedisAuthority
 from sluicegate.limits.rounds import Remote, Rounds
 from sluicegate.limits.windows import Clock
@@ -86,9 +86,13 @@ class Reservation:
         """Tokens reserved: the prompt's and the answer's."""
         return self._demand.prompt + self._demand.output
 
+    def lines(self) -> str:
+        """Say in ``x-ratelimit-*`` how the limits of this request stand: lines of a head, each with its CRLF before."""
+        return rate_lines([share for share, _, _ in self._taken], time.monotonic())
+
     def headers(self) -> list[tuple[str, str]]:
-        """Say in ``x-ratelimit-*`` how the limits of this request stand."""
-        return rate_headers([share for share, _, _ in self._taken], time.monotonic())
+        """Say the same by name."""
+        return list(rate_headers([share for share, _, _ in self._taken], time.monotonic()).items())
 
     def settle(self, exchange: Exchange) -> None:
         """Put what was used in the place of what was reserved, once."""
@@ -231,7 +235,7 @@ class Limiter:
         self._counts.limit_refused(limit.scope, limit.kind)
         code, words = _WORDS[limit.kind]
         whose = {"key": "This API key's", "group": "This API key's group's", "model": "This model's"}[limit.scope]
-        headers = dict(rate_headers(shares, now))
+        headers = rate_headers(shares, now)
         if limit.kind in _COSTS:
             message = f"{whose} {words} for this {limit.period} is spent."
             return BudgetSpent(code, message, headers=headers, wire_type=BudgetSpent.kind)

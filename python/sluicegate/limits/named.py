@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sluicegate.limits.lease import LARGEST, Limit, Scope, Share
 
 if TYPE_CHECKING:
     from sluicegate.config import Allowance
-
-
-_HEADERS: Final = tuple(
-    (kind, f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}")
-    for kind in ("requests", "tokens")
-)
 
 
 def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:
@@ -34,13 +28,14 @@ def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:
     return found
 
 
-def rate_headers(shares: Sequence[Share], now: float) -> list[tuple[str, str]]:
+def rate_lines(shares: Sequence[Share], now: float) -> str:
     """Write ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``: of several limits, the one with least left.
 
-    A reset is written as OpenAI writes it, a Go duration of whole seconds.
+    Each stands as a line of a head, with its CRLF before it. A reset is written as OpenAI writes it, a Go duration of
+    whole seconds.
     """
-    headers: list[tuple[str, str]] = []
-    for kind, limit, remaining, reset in _HEADERS:
+    lines = ""
+    for kind in ("requests", "tokens"):
         tightest, least = None, 0
         for share in shares:
             if share.kind == kind:
@@ -50,7 +45,14 @@ def rate_headers(shares: Sequence[Share], now: float) -> list[tuple[str, str]]:
         if tightest is not None:
             # Seconds rounded up, without a call: this runs once for each answer.
             seconds = -int((now - tightest.ends) // 1) if tightest.ends > now else 0
-            headers.append((limit, str(tightest.limit.capacity)))
-            headers.append((remaining, str(least)))
-            headers.append((reset, f"{seconds}s"))
-    return headers
+            lines += (
+                f"\r\nx-ratelimit-limit-{kind}: {tightest.limit.capacity}"
+                f"\r\nx-ratelimit-remaining-{kind}: {least}"
+                f"\r\nx-ratelimit-reset-{kind}: {seconds}s"
+            )
+    return lines
+
+
+def rate_headers(shares: Sequence[Share], now: float) -> dict[str, str]:
+    """Give what :func:`rate_lines` writes by name, for an error's headers."""
+    return dict(line.split(": ", 1) for line in rate_lines(shares, now).split("\r\n") if line)
