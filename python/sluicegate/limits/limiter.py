@@ -16,7 +16,7 @@ from sluicegate.config import UNLIMITED, ConfigError, Problem
 from sluicegate.errors import BudgetSpent, LimitReached, LimitsUnavailable
 from sluicegate.limits import demand, history
 from sluicegate.limits.authority import Authority
-from sluicegate.limits.lease import Scope, Share, Taken, lacking, take, units, want
+from sluicegate.limits.lease import Scope, Share, Taken, at_hand, lacking, take, units, want
 from sluicegate.limits.line import LineAuthority
 from sluicegate.limits.named import limits, rate_headers, rate_lines
 from sluicegate.limits.redis import INSTALLED, RedisAuthority
@@ -144,8 +144,8 @@ class Limiter:
         wanted = self._demand(shares, route, ask, size, price)
         wants = [want(share, units) for share in shares if (units := wanted.of(share.kind))]
         now = time.monotonic()
-        if missing := lacking(wants, now):
-            await self._fill(missing, now)
+        if not at_hand(wants, now):
+            await self._fill(lacking(wants, now), now)
             now = time.monotonic()
             if missing := lacking(wants, now):
                 raise self._refused(missing[0][0], shares, now)

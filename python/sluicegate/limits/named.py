@@ -34,23 +34,28 @@ def rate_lines(shares: Sequence[Share], now: float) -> str:
     Each stands as a line of a head, with its CRLF before it. A reset is written as OpenAI writes it, a Go duration of
     whole seconds.
     """
-    lines = ""
-    for kind in ("requests", "tokens"):
-        tightest, least = None, 0
-        for share in shares:
-            if share.kind == kind:
-                left = share.remaining(now)
-                if tightest is None or left < least:
-                    tightest, least = share, left
-        if tightest is not None:
-            # Seconds rounded up, without a call: this runs once for each answer.
-            seconds = -int((now - tightest.ends) // 1) if tightest.ends > now else 0
-            lines += (
-                f"\r\nx-ratelimit-limit-{kind}: {tightest.limit.capacity}"
-                f"\r\nx-ratelimit-remaining-{kind}: {least}"
-                f"\r\nx-ratelimit-reset-{kind}: {seconds}s"
-            )
-    return lines
+    requests: Share | None = None
+    tokens: Share | None = None
+    for share in shares:
+        if share.kind == "requests":
+            if requests is None or share.remaining(now) < requests.remaining(now):
+                requests = share
+        elif share.kind == "tokens" and (tokens is None or share.remaining(now) < tokens.remaining(now)):
+            tokens = share
+    if tokens is None:
+        return _lines(requests, now) if requests is not None else ""
+    return (_lines(requests, now) if requests is not None else "") + _lines(tokens, now)
+
+
+def _lines(share: Share, now: float) -> str:
+    # Seconds are rounded up without a call: this runs for each answer.
+    seconds = -int((now - share.ends) // 1) if share.ends > now else 0
+    kind = share.kind
+    return (
+        f"\r\nx-ratelimit-limit-{kind}: {share.limit.capacity}"
+        f"\r\nx-ratelimit-remaining-{kind}: {share.remaining(now)}"
+        f"\r\nx-ratelimit-reset-{kind}: {seconds}s"
+    )
 
 
 def rate_headers(shares: Sequence[Share], now: float) -> dict[str, str]:
