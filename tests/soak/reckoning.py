@@ -35,6 +35,7 @@ def reckon(story: Story) -> Reckoning:
         *each_request(story, rows),
         *totals(story, rows),
         *tokens(story, rows),
+        *ledger(story, rows),
         *holdings(story),
     ]
     return Reckoning(wrong, figures(story, rows))
@@ -139,6 +140,22 @@ def tokens(story: Story, rows: Rows) -> Iterator[str]:
             yield f"the rows have {told} {direction} tokens, the metrics {shown}"
 
 
+def ledger(story: Story, rows: Rows) -> Iterator[str]:
+    """What does not fit of the store: it has each request that was sent on, once, as its row tells it."""
+    for ident in story.stored.keys() - rows.keys():
+        yield f"the ledger has {ident}, of which there is no row"
+    for ident, row in rows.items():
+        told = story.stored.get(ident)
+        if told is None:
+            if row["attempts"]:
+                yield f"row {ident} was sent on and is not in the ledger"
+            continue
+        counts = row["usage"]["tokens"]
+        expected = (row["status"], row["error_code"], counts["input"], counts["output"])
+        if told != expected:
+            yield f"row {ident} says {expected}, the ledger {told}"
+
+
 def holdings(story: Story) -> Iterator[str]:
     """What the gateway holds at its end and did not at its beginning."""
     assert story.before is not None
@@ -172,6 +189,7 @@ def figures(story: Story, rows: Rows) -> dict[str, str]:
         "seconds": f"{story.seconds:.0f}",
         "requests": f"{sum(cases.values())}, {faults} of them with one of {sum(c.weight <= 1 for c in cases)} faults",
         "rows": f"{len(rows)}; refused without one: {len(story.unasked)}",
+        "in the ledger": f"{len(story.stored)}",
         "at the upstreams": f"{sum(story.seen.values())}",
         "memory": f"{story.before.rss / MIB:.1f} MiB after the warm-up, {middle / MIB:.1f} in the middle third, "
         f"{end / MIB:.1f} in the last, {story.after.rss / MIB:.1f} at rest",

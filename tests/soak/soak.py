@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 import random
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 import uuid
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 TIMEOUTS = {"connect": 5, "header": 2, "body": 5, "first_content": 4, "idle": 4, "write": 2, "pool_idle": 2}
 #: Requests at a time; more wait for their turn, so that a slow machine does not pile them up.
 AT_ONCE = 400
+STORE = "rows.db"
 #: How often a resting gateway is looked at.
 LOOKS = 20
 SCRIPTS = {case.model: case.script for case in CASES if case.script is not None}
@@ -70,6 +72,10 @@ class Counting(Upstream):
         del self._waiting[ident]
 
 
+#: Status, error code, input and output tokens, as the ledger's store has them.
+Stored = tuple[int, str, int, int]
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request of the soak and what its client was told."""
@@ -97,6 +103,8 @@ class Story:
     failures: list[str] = field(default_factory=list)
     """Clients that met what no client should: broken framing, a hang."""
     seen: Counter[str] = field(default_factory=Counter)
+    stored: dict[str, Stored] = field(default_factory=dict)
+    """What the ledger's store holds, by the request's id."""
     rss: list[int] = field(default_factory=list)
     """Resident memory, once a second."""
     seconds: float = 0.0
@@ -197,8 +205,19 @@ async def soak(folder: Path, *, seconds: float, rate: float, seed: int) -> Story
         running.story.moved = await running.gateway.metrics()
         await running.gateway.stop()
         running.story.log = running.gateway.log
+        running.story.stored = stored(folder / STORE)
         running.story.seen = sum((upstream.seen for upstream in running.upstreams.values()), Counter())
         return running.story
+
+
+def stored(path: Path) -> dict[str, Stored]:
+    """The rows of a store, by id; one that is there twice is an error."""
+    connection = sqlite3.connect(path)
+    found = connection.execute("SELECT id, status, error_code, input_tokens, output_tokens FROM requests").fetchall()
+    connection.close()
+    rows = {ident: (status, code, given, taken) for ident, status, code, given, taken in found}
+    assert len(rows) == len(found), "the ledger has a request twice"
+    return rows
 
 
 @asynccontextmanager
@@ -214,7 +233,12 @@ async def stage(folder: Path, seed: int) -> AsyncIterator[Stage]:
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
         second = {"upstream": "secure", "model": "stream"}
         models["fallback/*"] = {"targets": [{"upstream": "plain", "model": "*"}, second]}
-        gateway = Gateway(configuration(upstreams, models, timeouts=TIMEOUTS, limits={"body": "1MiB"}), folder)
+        gateway = Gateway(
+            configuration(
+                upstreams, models, timeouts=TIMEOUTS, limits={"body": "1MiB"}, store=f"sqlite:///{folder / STORE}"
+            ),
+            folder,
+        )
         try:
             await gateway.start()
             yield Stage(gateway, {"plain": plain, "secure": secure}, Story(), random.Random(seed))
