@@ -9,6 +9,7 @@ import openai
 import pytest
 from tests.kit.client import Answer, chat
 from tests.kit.gateway import Gateway, configuration, eventually
+from tests.kit.keys import beside
 from tests.kit.words import ANSWER
 
 from sluicegate.demo.scripts import json_answer
@@ -111,6 +112,33 @@ async def test_openais_sdk_does_not_try_a_spent_budget_again(tmp_path: Path) -> 
                     await client.chat.completions.create(**asking)
             assert (402, "budget_exceeded") == (caught.value.status_code, caught.value.code)
             assert 1 == (await gateway.metrics()).get("sluicegate_requests_total", status="402")
+            await gateway.stop()
+        finally:
+            gateway.kill()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_key_of_the_store_has_a_budget_that_outlives_the_gateway(tmp_path: Path, workers: int) -> None:
+    async with Upstream() as upstream:
+        gateway = Gateway(written(upstream) | {"workers": workers}, tmp_path)
+        try:
+            await gateway.start()
+            made = await beside(gateway.file, lambda keys: keys.create({"name": "app"} | BUDGETS["tight"]))
+
+            async def asked() -> int:
+                return (await gateway.ask(chat("up/cheap", max_tokens=5), key=made["key"])).status
+
+            statuses: list[int] = []
+
+            async def spent() -> bool:
+                statuses.append(await asked())
+                return statuses[-3:] == [402] * 3
+
+            await eventually(spent, "the end of the budget", 15)
+            assert 2 == statuses.count(200)
+            await gateway.stop()
+            await gateway.start()
+            assert [402] * 3 == [await asked() for _ in range(3)]
             await gateway.stop()
         finally:
             gateway.kill()

@@ -56,6 +56,8 @@ class Authority:
     def __init__(self, lease_time: float = LEASE_TIME) -> None:
         self._lease_time = lease_time
         self._accounts: dict[str, dict[int, _Account]] = {}
+        #: What windows have had before, by the limit's name and the window's start, until somebody asks about them.
+        self._before: dict[tuple[str, int], int] = {}
 
     def answer(self, holder: str, ask: Ask, clock: Clock) -> Grant:
         """Take a holder's report, and grant of what it wants as much as there is."""
@@ -64,7 +66,7 @@ class Authority:
         accounts = self._accounts.setdefault(ask.name, {})
         account = accounts.get(start)
         if account is None:
-            account = self._open(accounts, start)
+            account = self._open(ask.name, accounts, start)
         until = now + self._lease_time
         if ask.window == start:
             account.report(holder, ask.drawn, ask.kept, until)
@@ -85,12 +87,14 @@ class Authority:
 
     def remember(self, name: str, start: int, spent: int) -> None:
         """Say what a limit's window has had before this authority began, as the ledger knows it."""
-        account = self._accounts.setdefault(name, {}).setdefault(start, _Account(0))
-        account.spent = min(account.spent + max(0, spent), LARGEST)
+        account = self._accounts.get(name, {}).get(start)
+        if account is None:
+            self._before[name, start] = min(max(0, spent), LARGEST)
+        else:
+            account.spent = min(account.spent + max(0, spent), LARGEST)
 
-    @staticmethod
-    def _open(accounts: dict[int, _Account], start: int) -> _Account:
-        account = accounts[start] = _Account(0)
+    def _open(self, name: str, accounts: dict[int, _Account], start: int) -> _Account:
+        account = accounts[start] = _Account(self._before.pop((name, start), 0))
         for old in sorted(accounts)[:-_KEPT_WINDOWS]:
             if old != start:
                 del accounts[old]

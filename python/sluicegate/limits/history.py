@@ -1,20 +1,18 @@
-"""What budgets have spent before this process began, from the sums of days that the store keeps."""
+"""What has been spent before an authority began, from the sums of days that the store keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sluicegate.limits.lease import Limit, units
-from sluicegate.limits.named import limits
-from sluicegate.limits.windows import window
+from sluicegate.limits.lease import Kind, Limit, Scope, units
+from sluicegate.limits.windows import Period, window
 from sluicegate.store.interface import FIGURES, GROUPS, StoreError
 from sluicegate.store.open import make_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from sluicegate.config import Settings
     from sluicegate.limits.authority import Authority
@@ -22,53 +20,56 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (*GROUPS, *FIGURES)
 _DAY: Final = _COLUMNS.index("day")
-_OWNER: Final = {
-    "key": _COLUMNS.index("caller"),
-    "group": _COLUMNS.index("caller_group"),
-    "model": _COLUMNS.index("model"),
-}
-_FIGURE: Final = {"dollars": _COLUMNS.index("cost"), "credits": _COLUMNS.index("credits")}
+_OWNERS: Final[tuple[tuple[Scope, int], ...]] = (
+    ("key", _COLUMNS.index("caller")),
+    ("group", _COLUMNS.index("caller_group")),
+    ("model", _COLUMNS.index("model")),
+)
+_SUMS: Final[tuple[tuple[Kind, int], ...]] = (
+    ("dollars", _COLUMNS.index("cost")),
+    ("credits", _COLUMNS.index("credits")),
+)
+_PERIODS: Final[tuple[Period, ...]] = ("day", "week", "month")
 
 _log = logging.getLogger(__name__)
 
 
 def recall(settings: Settings, authority: Authority, wall: float) -> None:
-    """Tell an authority that begins what each budget has spent in its present window, as the store knows it. Blocks.
+    """Tell an authority that begins what everybody has spent in the present windows, as the store knows it. Blocks.
 
-    A store that is away leaves budgets at nothing, and says so in the log.
+    Everybody, whoever has a budget now: keys in the store may have some, and budgets come with a reload. A store that
+    is away leaves them at nothing, and says so in the log.
     """
-    budgets = [limit for limit in _limits(settings) if limit.kind in _FIGURE]
-    store = make_store(settings.store) if budgets else None
+    store = make_store(settings.store)
     if store is None:
         return
-    since = min(_day(window(limit.period, wall).start) for limit in budgets)
     try:
         store.open()
         try:
-            rows = store.daily(since, _day(wall))
+            rows = store.daily(min(_day(window(period, wall).start) for period in _PERIODS), _day(wall))
         finally:
             store.close()
     except StoreError as error:
-        _log.warning("budgets: what they have spent is not known, they begin at nothing: %s", error)
+        _log.warning("budgets: what has been spent is not known, they begin at nothing: %s", error)
         return
-    for limit in budgets:
-        start = window(limit.period, wall).start
-        authority.remember(limit.name, start, _sum(limit, rows, start))
+    for (name, start), spent in _spent(rows, wall).items():
+        authority.remember(name, start, spent)
 
 
-def _sum(limit: Limit, rows: Sequence[Row], start: int) -> int:
-    since, owner, figure = _day(start), _OWNER[limit.scope], _FIGURE[limit.kind]
-    found = sum(units(row[figure]) for row in rows if row[owner] == limit.owner and str(row[_DAY]) >= since)
-    return units(found)
-
-
-def _limits(settings: Settings) -> Iterator[Limit]:
-    for key in settings.keys:
-        yield from limits("key", key.name, key)
-    for name, group in settings.groups.items():
-        yield from limits("group", name, group)
-    for name, model in settings.models.items():
-        yield from limits("model", name, model.limits)
+def _spent(rows: Iterable[Row], wall: float) -> dict[tuple[str, int], int]:
+    """Sum what was spent, by the name of the limit it would count for and the start of its window."""
+    found: dict[tuple[str, int], int] = {}
+    starts = [(period, start := window(period, wall).start, _day(start)) for period in _PERIODS]
+    for row in rows:
+        for period, start, since in starts:
+            if str(row[_DAY]) < since:
+                continue
+            for scope, column in _OWNERS:
+                for kind, figure in _SUMS:
+                    if (owner := row[column]) and (spent := units(row[figure])):
+                        name = Limit(scope, str(owner), kind, period, 0).name
+                        found[name, start] = found.get((name, start), 0) + spent
+    return found
 
 
 def _day(wall: float) -> str:
