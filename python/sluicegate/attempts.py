@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 import logging
 import math
+import os
 import random
 import time
 from typing import TYPE_CHECKING
@@ -186,8 +187,10 @@ class Attempts:
 
     def targets(self, now: float) -> list[dict[str, object]]:
         """Tell how each target is, as ``GET /admin/targets`` lists them; durations in seconds."""
+        worker = os.getpid()
         return [
             {
+                "worker": worker,
                 "target": one.target.target,
                 "state": one.target.state,
                 "state_seconds": one.target.since,

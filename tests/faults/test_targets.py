@@ -12,6 +12,7 @@ from tests.kit.words import ANSWER, FINISH, GOOD, HELLO
 
 from sluicegate.demo.scripts import Close, Pause, Script, Stall, Wait, json_answer, raw, respond
 
+BUSY = b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'
 CUT = Script((*respond(HELLO).steps[:-1], Close()))
 
 
@@ -89,6 +90,7 @@ TARGETS_FAULTS: dict[str, Script] = {
     "it is overloaded": json_answer({"error": {"message": "busy"}}, status=503),
     "it answers with HTML": json_answer(b"<html>", content_type="text/html"),
     "it breaks streams off after their first content": CUT,
+    "it tells of an error inside its streams (fault 87)": respond(HELLO, BUSY),
 }
 
 

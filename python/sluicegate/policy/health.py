@@ -19,7 +19,7 @@ from typing import Literal
 
 from sluicegate.config import Health, Settings, Upstream
 from sluicegate.policy.balance import PeakEwma, load
-from sluicegate.policy.breaker import Breaker, State
+from sluicegate.policy.breaker import ORDINARY, Breaker, State
 
 #: Whose doing an attempt's failure was.
 Fault = Literal["target", "credential", "caller", "gateway"]
@@ -67,7 +67,8 @@ class TargetHealth:
     def begin(self, now: float) -> int:
         """An attempt begins. Returns the ticket with which it is to end."""
         self.in_flight += 1
-        return self.breaker.begin(now)
+        breaker = self.breaker
+        return ORDINARY if breaker.state == "closed" else breaker.begin(now)
 
     def answered(self, ticket: int, seconds: float, now: float) -> None:
         """A stream's first content came so long after its request."""

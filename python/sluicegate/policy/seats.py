@@ -87,7 +87,7 @@ class Seats:
         if len(targets) == 1:
             target = targets[0]
             health = self.watch.targets[target.label]
-            if not health.breaker.admits(now):
+            if health.breaker.state != "closed" and not health.breaker.admits(now):
                 return None
         else:
             usable = self.ordered(route, spoken(targets, endpoint.family), now, stream=stream)
