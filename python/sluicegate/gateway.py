@@ -318,7 +318,7 @@ class Gateway:
             exchange.outcome = exchange.error_code = error.code
             exchange.status = exchange.status or error.status
             if isinstance(error, errors.ClientLeft):
-                opened = "before_commit" if exchange.status == 200 else "before_head"  # noqa: PLR2004
+                opened = "before_commit" if exchange.status == 200 else "before_head"  # noqa: PLR2004  # a status
                 exchange.left = "streaming" if exchange.committed else opened
 
     def _client_left(self, exchange: Exchange) -> None:
@@ -329,7 +329,7 @@ class Gateway:
 
     async def _tell(self, exchange: Exchange, error: errors.RequestFailed) -> None:
         """Answer with an error; where a heartbeat has opened the message, it ends with the error inside."""
-        if exchange.committed or exchange.status != 200:  # noqa: PLR2004
+        if exchange.committed or exchange.status != 200:  # noqa: PLR2004  # a status
             self._reply_error(exchange, error)
             return
         page = exchange.mount.profile.page

@@ -12,7 +12,7 @@
 use crate::dialect::read_body;
 use crate::http1::{BodyKind, Head as HttpHead, Piece};
 use crate::json::scan::{Cursor, Kind};
-use crate::page::{whole, Facts};
+use crate::page::Facts;
 use crate::plan::{End, Micros, Plan};
 use crate::relay::{Account, Relay, Step};
 use std::sync::Arc;
@@ -299,7 +299,7 @@ impl Answer {
             if head.verdict == Verdict::Body {
                 let latency = now.saturating_sub(self.sent_at);
                 let facts = Facts { dialect: self.plan.dialect, latency, reported: head.reported };
-                head.body = whole(&self.plan, body, reading.model, &facts);
+                head.body = self.plan.whole(body, reading.model, &facts);
             }
         }
         Turn::Verdict(Box::new(head))

@@ -7,9 +7,8 @@
 
 use crate::dialect::{fold, Dialect, Reported};
 use crate::json::scan::{Cursor, Kind, Malformed};
-use crate::json::splice::{find, quote, Edits};
+use crate::json::splice::{find, quote};
 use crate::json::unescape::unescape;
-use crate::plan::{Micros, Plan};
 use crate::tariff::Tariff;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -56,8 +55,8 @@ pub struct Finishes {
 pub struct Facts {
     /// How the answer was read.
     pub dialect: Dialect,
-    /// From the request to the answer's last event.
-    pub latency: Micros,
+    /// From the request to the answer's last event, in microseconds.
+    pub latency: u64,
     /// The upstream's last word on usage.
     pub reported: Option<Reported>,
 }
@@ -196,27 +195,4 @@ fn last_member(object: &[u8], name: &str, value: &[u8]) -> Option<(Range<usize>,
     let close = object.trim_ascii_end().len() - 1;
     let comma: &[u8] = if inside.trim_ascii().is_empty() { b"" } else { b"," };
     Some((close..close, [comma, &quote(name), b":", value].concat()))
-}
-
-/// A whole answer as the plan wants it: most often as it came. `model` is where its model's name stands.
-pub fn whole(plan: &Plan, body: Vec<u8>, model: Option<Range<usize>>, facts: &Facts) -> Vec<u8> {
-    let model = plan.model.as_deref().zip(model);
-    if model.is_none() && plan.insert.is_none() && plan.page.is_none() {
-        return body;
-    }
-    let mut edits = Edits::new();
-    if let Some(member) = &plan.insert {
-        let open = memchr::memchr(b'{', &body).map_or(0, |i| i + 1);
-        let alone = body[open..].trim_ascii_start().starts_with(b"}");
-        edits.replace(open..open, [&**member, if alone { b"" } else { b"," }].concat());
-    }
-    if let Some((name, span)) = model {
-        edits.replace(span, name);
-    }
-    if let Some(page) = &plan.page {
-        page.whole(&body, facts, &mut |span, bytes| edits.replace(span, bytes));
-    }
-    let mut out = Vec::with_capacity(body.len() + 256);
-    edits.apply(&body, &mut out);
-    out
 }

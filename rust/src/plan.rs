@@ -3,8 +3,10 @@
 //! Nothing here changes while bytes flow: a [`Plan`] is shared by every request that is treated alike.
 
 use crate::dialect::Dialect;
+use crate::json::splice::Edits;
 use crate::metrics::{Bank, Slot};
-use crate::page::Page;
+use crate::page::{Facts, Page};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Microseconds; points in time count from any fixed start.
@@ -82,6 +84,29 @@ impl Plan {
     /// Events have to be seen whole.
     pub fn needs_whole_events(&self) -> bool {
         self.rewrites() || self.page.as_ref().is_some_and(Page::rewrites)
+    }
+
+    /// A whole answer as it is wanted: most often as it came. `model` is where its model's name stands.
+    pub fn whole(&self, body: Vec<u8>, model: Option<Range<usize>>, facts: &Facts) -> Vec<u8> {
+        let model = self.model.as_deref().zip(model);
+        if model.is_none() && self.insert.is_none() && self.page.is_none() {
+            return body;
+        }
+        let mut edits = Edits::new();
+        if let Some(member) = &self.insert {
+            let open = memchr::memchr(b'{', &body).map_or(0, |i| i + 1);
+            let alone = body[open..].trim_ascii_start().starts_with(b"}");
+            edits.replace(open..open, [&**member, if alone { b"" } else { b"," }].concat());
+        }
+        if let Some((name, span)) = model {
+            edits.replace(span, name);
+        }
+        if let Some(page) = &self.page {
+            page.whole(&body, facts, &mut |span, bytes| edits.replace(span, bytes));
+        }
+        let mut out = Vec::with_capacity(body.len() + 256);
+        edits.apply(&body, &mut out);
+        out
     }
 
     /// The event that tells the client of `end`; empty where there is none.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kit.client import Answer, Wire, chat, request_bytes
+from tests.kit.inside import inside
 from tests.kit.scene import Scene
 from tests.kit.words import ANSWER, GOOD
 
 from sluicegate.demo.scripts import json_answer, respond
+from sluicegate.web.protocol import Connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,3 +93,17 @@ async def test_a_plain_request_cut_anywhere_is_served(scene: Scene) -> None:
             await wire.send(sent[:cut])
             await wire.send(sent[cut:])
             assert (await wire.answer()).body == ANSWER
+
+
+async def test_a_plain_request_needs_no_other_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def parsed(connection: Connection) -> bool:
+        raise ConnectionResetError
+
+    async with inside(tmp_path) as gateway:
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "_serve_next", parsed)
+            sent = request_bytes(chat("plain/m"), key=gateway.key)
+            assert (await gateway.ask(chat("plain/m"))).status == 200
+            async with Wire(gateway.url) as wire:
+                await wire.send(with_headers(sent, PARSED))
+                assert await wire.closed_by_server() == b""

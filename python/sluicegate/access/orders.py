@@ -45,7 +45,7 @@ def carry_out(settings: Settings, store: KeyStore | None, order: bytes) -> bytes
     return msgspec.json.encode(done)
 
 
-def _do(register: Register, order: Order) -> Any:  # noqa: ANN401
+def _do(register: Register, order: Order) -> Any:  # noqa: ANN401  # what is answered as JSON
     match order.what:
         case "list":
             return register.listed()

@@ -37,7 +37,7 @@ def written(found: Shown | list[Shown], shape: str) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401
+def _cell(value: Any) -> str:  # noqa: ANN401  # a value of JSON
     if isinstance(value, list):
         return ",".join(map(str, value))
     if isinstance(value, dict):

@@ -193,7 +193,7 @@ class Register:
         return "good"
 
 
-def with_register(settings: Settings, store: KeyStore | None, work: Callable[[Register], Any]) -> Any:  # noqa: ANN401
+def with_register(settings: Settings, store: KeyStore | None, work: Callable[[Register], Any]) -> Any:  # noqa: ANN401  # whatever the work gives
     """Do something with the keys of a store that is opened for it, and give what comes of it. Raises Refused."""
     if store is None:
         raise Refused(409, "no_store", "There is no store: `store` is `none`.")

@@ -188,7 +188,7 @@ def _parse_text(text: str, suffix: str) -> object:
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses what it would silently drop: a name that stands twice in one mapping."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # its base's signature
         """Build a mapping; the signature is its base's."""
         seen: set[object] = set()
         for key, _ in node.value:

@@ -48,7 +48,7 @@ def error_body(error: RequestFailed, request_id: str) -> bytes:
     """Write ``{"type": "error", "error": {"type", "message", "code"}, "request_id"}``."""
     kind = error.wire_type or error.kind
     if kind not in _TYPES:
-        kind = _BY_STATUS.get(error.status, "invalid_request_error" if error.status // 100 == 4 else "api_error")  # noqa: PLR2004
+        kind = _BY_STATUS.get(error.status, "invalid_request_error" if error.status // 100 == 4 else "api_error")  # noqa: PLR2004  # the class of a status (RFC 9110 15)
     what = {"type": kind, "message": error.message, "code": error.wire_code or error.code}
     return json.dumps({"type": "error", "error": what, "request_id": request_id}).encode()
 

@@ -150,12 +150,12 @@ def status(error: RequestFailed) -> int:
         return _OVERLOADED
     if error.status in _TYPES:
         return error.status
-    return 400 if error.status // 100 == 4 else 500  # noqa: PLR2004
+    return 400 if error.status // 100 == 4 else 500  # noqa: PLR2004  # the class of a status (RFC 9110 15)
 
 
 def error_body(error: RequestFailed, request_id: str) -> bytes:
     """Write the envelope; the type is its status's."""
-    kind = _TYPES.get(error.status, "invalid_request_error" if error.status // 100 == 4 else "api_error")  # noqa: PLR2004
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status // 100 == 4 else "api_error")  # noqa: PLR2004  # the class of a status (RFC 9110 15)
     return json.dumps(_envelope(kind, error.message, error.code) | {"request_id": request_id}).encode()
 
 

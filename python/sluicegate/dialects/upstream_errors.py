@@ -118,7 +118,7 @@ def fault(status: int, headers: Headers, body: bytes, secrets: Sequence[str] = (
         return CredentialRefused("upstream_auth", message, headers={"x-should-retry": "false"})
     if status in _TIMEOUTS:
         return TimedOut("upstream_timeout", "The upstream says that it ran out of time.")
-    if status == HTTPStatus.NOT_IMPLEMENTED or status // 100 == 4:  # noqa: PLR2004
+    if status == HTTPStatus.NOT_IMPLEMENTED or status // 100 == 4:  # noqa: PLR2004  # the class of a status (RFC 9110 15)
         return _about_the_request(status, headers, said)
     return _about_the_upstream(status, headers, said)
 
@@ -154,7 +154,7 @@ def _about_the_upstream(status: int, headers: Headers, said: UpstreamSaid) -> Re
         return UpstreamFailed("upstream_overloaded", message, status=503, headers=_retry(headers))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return UpstreamFailed("upstream_error", said.message or "The upstream failed.", headers=_retry(headers))
-    if status // 100 == 3:  # noqa: PLR2004
+    if status // 100 == 3:  # noqa: PLR2004  # the class of a status (RFC 9110 15)
         return Unfit("upstream_redirect", "The upstream answered with a redirect, which the gateway does not follow.")
     return Lost("upstream_protocol", "The upstream answered with a status that makes no sense.")
 

@@ -41,7 +41,7 @@ class Written(Protocol):
     def rows_damaged(self, records: int) -> None:
         """So many records could not be read."""
 
-    def store_answers(self, answers: bool) -> None:  # noqa: FBT001
+    def store_answers(self, answers: bool) -> None:  # noqa: FBT001  # the one thing it says
         """Whether the store did what it was last asked."""
 
 

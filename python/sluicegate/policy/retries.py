@@ -269,7 +269,7 @@ class Settled:
 def rule_for(phase: Phase, code: str, settled: Settled = Settled()) -> Rule:  # frozen
     """Return the row for an attempt that failed in ``phase`` with the error ``code``."""
     which = ""
-    if code == "upstream_auth" and settled.status == 403:  # noqa: PLR2004
+    if code == "upstream_auth" and settled.status == 403:  # noqa: PLR2004  # a status
         which = ":403"
     elif code == "upstream_not_found" and settled.passed_through:
         which = ":passed_through"

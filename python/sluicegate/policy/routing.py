@@ -113,7 +113,7 @@ class Routes:
 
 def no_such_model(model: str) -> NotFound:
     """Make the answer to who asks for a model that is not configured; its name is shown if it is one."""
-    shown = model if len(model) <= 64 and model.isprintable() else "that name"  # noqa: PLR2004
+    shown = model if len(model) <= 64 and model.isprintable() else "that name"  # noqa: PLR2004  # what is repeated to a caller stays short
     return NotFound(
         "model_not_found", f"There is no model {shown!r} here; GET /models lists those there are.", param="model"
     )

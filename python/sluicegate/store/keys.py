@@ -74,6 +74,6 @@ PUT_KEY = (
     f"ON CONFLICT (name) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in KEY_COLUMNS[1:])}"
 )
 #: Reads keys in the order of their changes; ``{after}`` is a placeholder.
-GET_KEYS = f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE version > {{after}} ORDER BY version"  # noqa: S608
+GET_KEYS = f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE version > {{after}} ORDER BY version"  # noqa: S608  # names of ours, values apart
 #: Reads the version of the last change.
 LAST_CHANGE = "SELECT COALESCE(MAX(version), 0) FROM keys"

@@ -35,7 +35,7 @@ class LedgerMetrics:
         """So many records could not be read."""
         self._bank.add(self._damaged, records)
 
-    def store_answers(self, answers: bool) -> None:  # noqa: FBT001
+    def store_answers(self, answers: bool) -> None:  # noqa: FBT001  # the one thing it says
         """Whether the store did what it was last asked."""
         self._bank.set(self._store, int(answers))
 

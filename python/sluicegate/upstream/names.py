@@ -76,6 +76,6 @@ def _literal(host: str, port: int) -> Address | None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004  # the protocol's own number
     where: tuple[str, int] | tuple[str, int, int, int] = (host, port, 0, 0) if ":" in host else (host, port)
     return (int(family), int(socket.SOCK_STREAM), 0, "", where)

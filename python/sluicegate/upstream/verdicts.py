@@ -80,6 +80,6 @@ def in_band_status(data: bytes) -> int:
     if not isinstance(inner, _Inner):
         return 500
     for said in (inner.status_code, inner.code, inner.status):
-        if isinstance(said, int) and 400 <= said <= 599:  # noqa: PLR2004
+        if isinstance(said, int) and 400 <= said <= 599:  # noqa: PLR2004  # a status that is an error
             return said
     return _BY_TYPE.get(inner.type, 500) if isinstance(inner.type, str) else 500
