@@ -272,6 +272,26 @@ async def test_an_upstream_may_have_its_own_limit(tmp_path: Path) -> None:
         assert {(await answer).status for answer in asking} == {200}
 
 
+async def test_a_connection_that_comes_back_late_lets_nobody_past_the_limit(tmp_path: Path) -> None:
+    async with a_scene(tmp_path, {"concurrency": 1}, limits={"queue": 0}, timeouts={"pool_idle": 60}) as scene:
+        tail, release = asyncio.Event(), asyncio.Event()
+        # Its client has all there is, so its place is free; its connection still waits for the message's end.
+        late = scene.model(respond(HELLO, FINISH, DONE, Wait(tail)))
+        assert (await scene.gateway.ask(chat(late, stream=True))).status == 200
+        model = scene.model(json_answer(ANSWER).before(Wait(release)))
+        first = asyncio.create_task(scene.gateway.ask(chat(model)))
+        await scene.arrived(model)
+        tail.set()
+
+        async def kept() -> bool:
+            return bool((await scene.gateway.metrics()).get("sluicegate_upstream_connections", state="idle"))
+
+        await eventually(kept, "the late connection to be kept")
+        assert refusal(await scene.gateway.ask(chat(model))) == (503, "upstream_queue_full", "1")
+        release.set()
+        assert (await first).status == 200
+
+
 LONG = {
     "one event of 8 MB": (event("A" * 8 * MIB),),
     "100,000 events at once": (event("A") * 100_000,),
