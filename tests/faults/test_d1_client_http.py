@@ -166,6 +166,17 @@ async def test_05_to_24_what_the_parser_lets_pass_is_refused_by_us(
     await refused(scene, sent, status, code)
 
 
+@pytest.mark.parametrize("first", [20_000, 25_000, 30_000])
+async def test_14_a_head_in_two_reads_is_measured_whole(scene: Scene, first: int) -> None:
+    sent = REFUSED["14: 50 kB in 100 lines"][0]
+    async with Wire(scene.gateway.url) as wire:
+        await wire.send(sent[:first])
+        await asyncio.sleep(0.05)  # so that it is read alone; the answer is the same if it is not
+        await wire.send(sent[first:])
+        answer = await wire.answer()
+    assert (answer.status, answer.error["code"]) == (431, "headers_too_large")
+
+
 CONTINUED = post("Expect: 100-continue", CHUNKED, body=b"")
 BROKEN_LATER: dict[str, bytes] = {
     "10: a size that is none": b"zz\r\nhello\r\n0\r\n\r\n",

@@ -163,7 +163,7 @@ class Connection(RequestHandler):
         self._next: Plain | None = None
         self._head_bytes = 0
         self._body_bytes = 0
-        #: A read was larger than a head may be, so a head may have been.
+        #: The reads up to a head's end were larger than a head may be, so a head may have been.
         self.large = False
         #: Above the connection limit: answer 503, then close.
         self.surplus = False
@@ -201,7 +201,7 @@ class Connection(RequestHandler):
                 waiter.set_result(None)
                 return
         super().data_received(data)
-        self.large = self.large or len(data) > self._edge.terms.head_size
+        self.large = self.large or self._head_bytes + len(data) > self._edge.terms.head_size
         if self._messages:
             self._head_bytes = self._body_bytes = 0
             self._edge.head_ends(self)

@@ -44,7 +44,7 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 class Parsed:
     """A request whose head was read by aiohttp: what ``Plain`` answers, and what only the edge asks.
 
-    ``surplus``: its connection is above the limit. ``large``: a read was larger than a head may be.
+    ``surplus``: its connection is above the limit. ``large``: its head may be larger than one may be.
     """
 
     __slots__ = (
