@@ -51,8 +51,9 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     assert f'{file}: the file "{file}" is not UTF-8 text' == str(refused.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    file = tmp_path / "gate.yaml"
+def test_a_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("gate.yaml")
 
     with pytest.raises(ConfigError) as refused:
         load(file, {})
