@@ -18,6 +18,7 @@ use crate::sse::{Splitter, BOM};
 use std::sync::Arc;
 
 mod last;
+mod rewrite;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -178,8 +179,7 @@ impl Relay {
 
     /// Bytes kept in memory for this stream.
     pub fn held(&self) -> usize {
-        let last = self.story.last.as_ref().map_or(0, |last| last.held());
-        self.story.held.len() + self.splitter.pending().len() + last
+        self.story.held.len() + self.splitter.pending().len() + self.story.last.held()
     }
 
     /// True once the answer is the client's but its message is not open yet.

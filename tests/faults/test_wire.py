@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+import json
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,7 @@ async def test_65_a_length_that_lies_is_never_a_whole_answer(faulty: Faulty, nam
 SIZE = b"%x\r\n" % len(WORLD)
 CHUNK_LIES = {
     "more than it is": (SIZE, b"%x\r\n" % (len(WORLD) + 2)),
+    "one more than it is": (SIZE, b"%x\r\n" % (len(WORLD) + 1)),
     "less than it is": (SIZE, b"%x\r\n" % (len(WORLD) - 1)),
     "no digits": (SIZE, b"zz\r\n"),
     "too many digits": (SIZE, b"fffffffffffffffff\r\n"),
@@ -207,6 +209,18 @@ async def test_65_86_a_chunk_size_that_lies_ends_the_stream_with_an_error(faulty
     assert len(HELLO) != len(WORLD)
     answer, _ = await faulty.cut(Fault(instead=CHUNK_LIES[name]), script, "upstream_protocol")
     assert answer.body.startswith(HELLO)
+    assert json.loads(read_by_line_feeds(answer.body)[-1])["error"]["code"] == "upstream_protocol"
+
+
+def read_by_line_feeds(body: bytes) -> list[bytes]:
+    """The data of each event, for a reader that knows no line end but LF."""
+    events: list[list[bytes]] = [[]]
+    for line in body.split(b"\n"):
+        if not line:
+            events.append([])
+        elif line.startswith(b"data: "):
+            events[-1].append(line.removeprefix(b"data: "))
+    return [b"\n".join(event) for event in events if event]
 
 
 @pytest.mark.parametrize("by", ["plain", "secure"])

@@ -1,15 +1,13 @@
 //! What happens to a stream's events: read, held or passed on, and the words that end it.
 
-use super::last::Last;
+use super::last::{Last, Standing};
+use super::rewrite::{pass, pass_on};
 use super::{Account, Step};
-use crate::dialect::{Dialect, InBandError, Reader, Reading};
+use crate::dialect::{Dialect, InBandError, Reader};
 use crate::plan::{End, Micros, Plan};
-use crate::sse::{without_lines, Block, BlockKind, Fields, Splitter, BOM};
-use std::ops::Range;
+use crate::sse::{Block, BlockKind, Fields, Splitter};
 use std::sync::Arc;
 
-/// What stands for `[]` where the page wants at least one choice.
-const EMPTY_CHOICE: &[u8] = br#"[{"index":0,"delta":{},"finish_reason":null}]"#;
 /// Chunk sizes are written as eight hex digits so that they can be filled in afterwards (RFC 9112 7.1 allows zeros).
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 /// At most this much of an in-band error's data is kept for the error answer.
@@ -33,12 +31,17 @@ pub(super) struct Tail {
     pub(super) ends: &'static [u8],
     /// It is the stream's first event.
     pub(super) first: bool,
+    /// None was left open, but the last byte is a CR behind an LF: half a CRLF, or none of the stream's (a chunk's size
+    /// that is one too large takes it from the framing). A reader that knows LF alone sees no line end in it, so before
+    /// anything of ours it is made a CRLF, and the line behind it a blank one.
+    pub(super) halved: bool,
 }
 
 impl Tail {
     pub(super) fn take(splitter: &mut Splitter) -> Self {
         let (ends, first) = (splitter.missing_line_ends(), splitter.pending_is_first());
-        Self { bytes: splitter.finish(), ends, first }
+        let halved = splitter.expects_line_feed();
+        Self { bytes: splitter.finish(), ends, first, halved }
     }
 }
 
@@ -62,8 +65,7 @@ pub(super) struct Story {
     pub(super) sent_at: Micros,
     pub(super) last_byte: Micros,
     pub(super) last_content: Option<Micros>,
-    /// The event that may be the last, if a note is to stand in it.
-    pub(super) last: Option<Box<Last>>,
+    pub(super) last: Last,
 }
 
 impl Story {
@@ -85,7 +87,7 @@ impl Story {
             sent_at: now,
             last_byte: now,
             last_content: None,
-            last: None,
+            last: Last::default(),
         }
     }
 
@@ -138,7 +140,7 @@ impl Story {
         }
         match block.kind {
             BlockKind::LineFeed if std::mem::take(&mut self.line_feed_given) => {}
-            BlockKind::LineFeed => self.behind(out).extend_from_slice(block.raw),
+            BlockKind::LineFeed => self.last.behind(out).extend_from_slice(block.raw),
             BlockKind::Spilled => self.spill(block.raw, out),
             BlockKind::Event => return self.event(now, block, at_eof, out),
         }
@@ -163,18 +165,20 @@ impl Story {
                 self.ended = Some(End::ErrorInBand);
                 return false;
             }
-            self.let_go(out);
-            self.pass_on(block, &fields, &reading, out);
+            self.last.let_go(&self.plan, out);
+            pass_on(&self.plan, block, &fields, &reading, out);
             if error == InBandError::Invisible {
-                self.give_line_feed(block, out);
+                self.give_line_feed(block, b"\r", out);
                 out.extend_from_slice(self.plan.error_event(End::ErrorInBand));
             }
         } else if reading.usage_only && self.plan.strip_usage {
             // Dropped.
         } else if self.plan.page.is_none() {
-            self.pass(block, &fields, &reading, out);
+            pass(&self.plan, block, &fields, &reading, out);
         } else {
-            waits = self.keep(now, block, &fields, &reading, out);
+            let (reported, complete) = (self.reader.reported(), self.reader.complete());
+            let standing = Standing { reported, complete, latency: now.saturating_sub(self.sent_at) };
+            waits = self.last.keep(&self.plan, &standing, block, &fields, &reading, out);
         }
         // An event that was dropped takes the LF of its cut CRLF with it.
         self.line_feed_given |= out.len() == before && !waits;
@@ -185,7 +189,7 @@ impl Story {
         }
         if reading.terminal && !self.plan.done.is_empty() {
             self.done = true;
-            self.give_line_feed(block, out);
+            self.give_line_feed(block, b"\n\r", out);
             self.ended = Some(if self.account.error { End::ErrorInBand } else { End::Completed });
         } else if self.finished_at.is_none() && self.reader.complete() {
             self.finished_at = Some(now);
@@ -193,69 +197,24 @@ impl Story {
         reading.content
     }
 
-    /// The LF of a CRLF cut behind its CR is still under way: it is the client's before anything of ours, or the end.
-    fn give_line_feed(&mut self, block: &Block<'_>, out: &mut Vec<u8>) {
-        if block.raw.ends_with(b"\n\r") {
+    /// An event that ends so may be half a CRLF, whose LF is still under way: it is given before anything of ours, or
+    /// the end, and not again when it comes.
+    fn give_line_feed(&mut self, block: &Block<'_>, halved: &[u8], out: &mut Vec<u8>) {
+        if block.raw.ends_with(halved) {
             out.push(b'\n');
             self.line_feed_given = true;
         }
     }
 
-    /// [`Story::pass`] for the few events that are not told at once.
-    #[cold]
-    pub(super) fn pass_on(&self, block: &Block<'_>, fields: &Fields<'_>, reading: &Reading, out: &mut Vec<u8>) {
-        self.pass(block, fields, reading, out);
-    }
-
-    /// Writes an event as the plan wants it: most often as it came.
-    #[inline]
-    fn pass(&self, block: &Block<'_>, fields: &Fields<'_>, reading: &Reading, out: &mut Vec<u8>) {
-        let mark = block.first && block.raw.starts_with(BOM);
-        let tidy = self.plan.tidy && (fields.dropped || mark);
-        let edits = if self.plan.rewrites() { self.edits(fields, reading) } else { [None, None] };
-        if edits == [None, None] {
-            if tidy {
-                without_lines(block.raw, block.first, out);
-            } else {
-                out.extend_from_slice(block.raw);
-            }
-            return;
-        }
-        let mut text = Vec::with_capacity(block.raw.len() + 64);
-        let mut from = 0;
-        for (range, replacement) in edits.into_iter().flatten() {
-            text.extend_from_slice(&block.raw[from..range.start]);
-            text.extend_from_slice(replacement);
-            from = range.end;
-        }
-        text.extend_from_slice(&block.raw[from..]);
-        if tidy {
-            without_lines(&text, block.first, out);
-        } else {
-            out.extend_from_slice(&text);
-        }
-    }
-
-    pub(super) fn edits(&self, fields: &Fields<'_>, reading: &Reading) -> [Option<(Range<usize>, &[u8])>; 2] {
-        let place = |span: &Option<Range<usize>>| span.clone().and_then(|span| fields.raw_range(span));
-        let model = self.plan.model.as_deref().and_then(|model| Some((place(&reading.model)?, model)));
-        let choices =
-            if self.plan.fill_choices { place(&reading.empty_choices).map(|at| (at, EMPTY_CHOICE)) } else { None };
-        match (&model, &choices) {
-            (Some((a, _)), Some((b, _))) if b.start < a.start => [choices, model],
-            _ => [model, choices],
-        }
-    }
-
     pub(super) fn spill(&mut self, raw: &[u8], out: &mut Vec<u8>) {
-        self.commits = true;
-        self.let_go(out);
+        (self.commits, self.line_feed_given) = (true, false);
+        self.last.let_go(&self.plan, out);
         out.extend_from_slice(raw);
     }
 
     pub(super) fn eof(&mut self, now: Micros, clean: bool, tail: &Tail, out: &mut Vec<u8>) {
         if tail.bytes.is_empty() {
-            self.behind(out).extend_from_slice(tail.ends);
+            self.last.behind(out).extend_from_slice(tail.ends);
         } else {
             let raw = [&tail.bytes, tail.ends].concat();
             self.block(now, &Block { raw: &raw, kind: BlockKind::Event, first: tail.first }, true, out);
@@ -278,23 +237,31 @@ impl Story {
             return;
         }
         match self.ended {
-            Some(End::Completed) => self.note_last(out),
-            _ => self.let_go(out),
+            Some(End::Completed) => self.last.note(&self.plan, self.reader.reported(), out),
+            _ => self.last.let_go(&self.plan, out),
         }
         match self.ended {
-            Some(End::Truncated) => out.extend_from_slice(self.plan.error_event(End::Truncated)),
+            Some(End::Truncated) => self.put_behind(tail, self.plan.error_event(End::Truncated), out),
             Some(End::Completed) if !self.plan.ensure_done => out.truncate(out.len() - tail.ends.len()),
-            Some(End::Completed) if !self.done => out.extend_from_slice(&self.plan.done),
+            Some(End::Completed) if !self.done => self.put_behind(tail, &self.plan.done, out),
             _ => {}
         }
     }
 
     pub(super) fn end_badly(&mut self, end: End, tail: &Tail, out: &mut Vec<u8>) {
-        self.let_go(out);
+        self.last.let_go(&self.plan, out);
         out.extend_from_slice(&tail.bytes);
         out.extend_from_slice(tail.ends);
-        out.extend_from_slice(self.plan.error_event(end));
+        self.put_behind(tail, self.plan.error_event(end), out);
         self.ended = Some(end);
+    }
+
+    /// Ends the stream with an event of ours.
+    fn put_behind(&self, tail: &Tail, event: &[u8], out: &mut Vec<u8>) {
+        if tail.halved && !self.line_feed_given && !event.is_empty() {
+            out.extend_from_slice(b"\n\n");
+        }
+        out.extend_from_slice(event);
     }
 
     /// Whether nothing has been written for so long that a heartbeat is due. What was written since the last look left
@@ -310,7 +277,7 @@ impl Story {
     pub(super) fn heartbeat(&mut self, now: Micros, halved: bool, out: &mut Vec<u8>) -> Step {
         let step = self.write(out, |story, out| {
             if halved && !story.line_feed_given {
-                story.behind(out).push(b'\n');
+                story.last.behind(out).push(b'\n');
                 story.line_feed_given = true;
             }
             out.extend_from_slice(&story.plan.heartbeat);

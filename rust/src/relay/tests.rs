@@ -6,6 +6,7 @@ use crate::dialect::Dialect;
 use crate::plan::{End, Limits, Plan, Times};
 use std::sync::Arc;
 
+mod behind_a_cr;
 mod heartbeats;
 mod last;
 
