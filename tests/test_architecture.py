@@ -58,6 +58,39 @@ RULES = [
         "by a circle",
     ),
     Rule(
+        house.rust_has_no_circles,
+        {
+            "rust/src/relay.rs": "mod last;\nmod story;\nuse story::Story;\n",
+            "rust/src/relay/last.rs": "use super::story::Story;\n",
+            "rust/src/relay/story.rs": "use super::{last::Last, Step};\n",
+        },
+        {
+            "rust/src/relay.rs": "mod last;\nmod story;\nuse story::Story;\n",
+            "rust/src/relay/last.rs": "use crate::plan::Plan;\n// use super::story::Story;\n",
+            "rust/src/relay/story.rs": "use super::{last::Last, Step};\nuse super::super::plan;\n",
+            "rust/src/plan.rs": "#[cfg(test)]\nmod tests {\n    use crate::relay::Relay;\n}\n",
+        },
+        "rust/src/relay/last.rs:1 needs itself by a circle",
+    ),
+    Rule(
+        house.rust_has_no_circles,
+        {
+            "rust/src/a/mod.rs": "pub mod inner;\n",
+            "rust/src/a/inner.rs": "fn f() -> crate::b::B {}\n",
+            "rust/src/b.rs": "use crate::{\n    c::{self, C},\n    d,\n};\n",
+            "rust/src/c.rs": "use super::a::inner::X;\n",
+            "rust/src/d.rs": "",
+        },
+        {
+            "rust/src/a/mod.rs": "pub mod inner;\npub use self::inner::X;\n",
+            "rust/src/a/inner.rs": "use super::Y;\nfn f() -> crate::b::B {}\n",
+            "rust/src/b.rs": "use crate::c;\n",
+            "rust/src/c.rs": "",
+            "rust/src/c/tests.rs": "use crate::a::X;\n",
+        },
+        "rust/src/c.rs:1 needs itself by a circle",
+    ),
+    Rule(
         house.imports_stand_at_the_top,
         {f"{PY}/cli.py": "def serve():\n    import uvloop\n"},
         {f"{PY}/cli.py": "import uvloop\n"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import TypeVar
 
 from tests.kit.source import (
     PACKAGE,
@@ -17,6 +18,7 @@ from tests.kit.source import (
     imports,
     parsed,
     python_names,
+    rust_imports,
     rust_lines,
     rust_names,
     target_module,
@@ -68,6 +70,7 @@ BANNED_FILE = re.compile(r"^(utils?|helpers?|common|managers?)$|_(utils?|helpers
 BANNED_NAME = re.compile(r"^_*(handle|process)_|[Mm]anager$|^_*(utils?|helpers?)$|[a-z_](Utils?|Helpers?)$")
 OUTSIDE_WORLD = re.compile(r"\b(Instant|SystemTime)::now|std::(net|fs|thread|env)\b")
 LINES = 400
+Node = TypeVar("Node", str, tuple[str, ...])
 CASE_TABLE = re.compile(r"(^|_)cases\.py$|(^|[/_])tests\.rs$|/tests/[^/]+\.rs$")
 
 
@@ -99,11 +102,30 @@ def no_circles(tree: Tree) -> list[str]:
         module: {target for _, name in imports(source) if (target := target_module(name, set(sources)))} - {module}
         for module, source in sources.items()
     }
-    # What is left after taking away, again and again, whoever imports nothing that is left.
-    while leaves := [module for module, targets in graph.items() if not targets & graph.keys()]:
-        for module in leaves:
-            del graph[module]
-    return [sources[module].at(1, "imports itself by a circle, or leads into one") for module in sorted(graph)]
+    return [sources[module].at(1, "imports itself by a circle, or leads into one") for module in knotted(graph)]
+
+
+def rust_has_no_circles(tree: Tree) -> list[str]:
+    """No two modules of the core that lie beside each other need each other, with what lies below them, however long
+    the way round. A module and what lies in it are one thing, seen from beside; inside it, they may name each other."""
+    sources = {source.rust_module: source for source in tree.rust() if not CASE_TABLE.search(source.inside)}
+    modules = set(sources)
+    graph: dict[tuple[str, ...], set[tuple[str, ...]]] = {module: set() for module in modules}
+    for module, source in sources.items():
+        for target in rust_imports(source, modules):
+            shared = next((n for n, (a, b) in enumerate(zip(module, target, strict=False)) if a != b), None)
+            if shared is not None:
+                graph[module[: shared + 1]].add(target[: shared + 1])
+    return [sources[module].at(1, "needs itself by a circle, or leads into one") for module in knotted(graph)]
+
+
+def knotted(graph: dict[Node, set[Node]]) -> list[Node]:
+    """What is left of a graph after taking away, again and again, whoever needs nothing that is left."""
+    left = dict(graph)
+    while leaves := [node for node, targets in left.items() if not targets & left.keys()]:
+        for node in leaves:
+            del left[node]
+    return sorted(left)
 
 
 def imports_stand_at_the_top(tree: Tree) -> list[str]:

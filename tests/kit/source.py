@@ -12,6 +12,8 @@ import re
 PACKAGE = "sluicegate"
 CODE_FOLDERS = ("python", "rust", "tests", "bench", "fuzz/fuzz_targets")
 TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub )?mod (\w+);")
+RUST_USE = re.compile(r"\buse\s+([^;]+);")
+RUST_PATH = re.compile(r"\b(?:crate|super|self)(?:::\w+)+")
 RUST_ITEM = re.compile(r"\b(?:fn|struct|enum|mod|trait) (\w+)")
 
 
@@ -65,6 +67,11 @@ class Source:
     def module(self) -> str:
         """Its dotted name."""
         return ".".join((PACKAGE, *self.inside.removesuffix(".py").split("/"))).removesuffix(".__init__")
+
+    @property
+    def rust_module(self) -> tuple[str, ...]:
+        """Its place in the crate: `("relay", "story")` for relay/story.rs, `("json",)` for json/mod.rs."""
+        return tuple(self.inside.removesuffix(".rs").removesuffix("/mod").split("/"))
 
     @property
     def text(self) -> str:
@@ -138,3 +145,41 @@ def python_names(source: Source) -> list[tuple[int, str]]:
 def rust_names(source: Source) -> list[tuple[int, str]]:
     """What functions, types and modules are called."""
     return [(line, name) for line, words in rust_lines(source) for name in RUST_ITEM.findall(words)]
+
+
+def rust_imports(source: Source, modules: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """The modules of the crate whose items the file names, by `use` or by their path."""
+    code = "\n".join(words for _, words in rust_lines(source))
+    paths = [path for tree in RUST_USE.findall(code) for path in rust_use(tree)]
+    paths += RUST_PATH.findall(RUST_USE.sub("", code))
+    here, found = source.rust_module, set()
+    for path in paths:
+        first, *rest = path.split("::")
+        base: tuple[str, ...] = here
+        if first == "crate":
+            base = ()
+        elif first == "super":
+            ups = 1 + next((n for n, part in enumerate(rest) if part != "super"), len(rest))
+            base, rest = here[:-ups], rest[ups - 1 :]
+        elif first != "self":
+            rest = [first, *rest]
+        target = (*base, *rest)
+        while target and target not in modules:
+            target = target[:-1]
+        found.add(target)
+    return found - {here, ()}
+
+
+def rust_use(tree: str) -> list[str]:
+    """The paths of a `use` declaration: `a::{b, c::D}` are `a::b` and `a::c::D`."""
+    head, brace, rest = re.sub(r"\s", "", tree).partition("{")
+    if not brace:
+        return [head]
+    parts, depth = [""], 0
+    for char in rest.removesuffix("}"):
+        depth += (char == "{") - (char == "}")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [head + path for part in parts if part for path in rust_use(part)]
