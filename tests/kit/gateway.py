@@ -41,6 +41,15 @@ class Serving:
         """A scrape."""
         return Samples.parse((await self.admin_get("/metrics")).body.decode())
 
+    async def gauges(self, *names: str) -> list[float]:
+        """The sums of a scrape's samples with these names: for those who look often, without reading all of it."""
+        sums = dict.fromkeys(names, 0.0)
+        for line in (await self.admin_get("/metrics")).body.decode().splitlines():
+            name = line[: min(line.find(sign) % (len(line) + 1) for sign in " {")]
+            if name in sums:
+                sums[name] += float(line.rpartition(" ")[2])
+        return list(sums.values())
+
     async def rows(self) -> list[dict[str, Any]]:
         """The last rows, as the admin address lists them."""
         return list((await self.admin_get("/admin/requests")).json["data"])

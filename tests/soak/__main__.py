@@ -23,12 +23,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     print(f"soaking for {arguments.seconds:g} s at {arguments.rate:g} requests a second, seed {arguments.seed}")
+    requests = max(1, round(arguments.seconds * arguments.rate))
     with tempfile.TemporaryDirectory(prefix="sluicegate-soak-") as folder:
-        told = reckon(
-            asyncio.run(soak(Path(folder), seconds=arguments.seconds, rate=arguments.rate, seed=arguments.seed))
-        )
+        told = reckon(asyncio.run(soak(Path(folder), requests=requests, rate=arguments.rate, seed=arguments.seed)))
     for name, figure in told.figures.items():
         print(f"{name:>17}: {figure}")
+    print(told.columns)
     for line in told.wrong[:SHOWN]:
         print(f"WRONG: {line}")
     print(f"{len(told.wrong)} things do not add up" if told.wrong else "everything adds up")

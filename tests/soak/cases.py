@@ -9,14 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from tests.kit.words import ANSWER, DONE, FIGURES, FINISH, GOOD, HELLO, USAGE_EVENT, WORLD, event
+from tests.kit.words import ANSWER, DONE, FINISH, HELLO, WORLD, event
 from tests.soak import clients
+from tests.soak.words import Words
 
 from sluicegate.demo import faults
-from sluicegate.demo.scripts import Pause, Script, json_answer, raw, respond, seeded
+from sluicegate.demo.scripts import Pause, Script, raw, respond, seeded
 
 Ending = tuple[int, str]
 """A status and an error code as rows and metrics have them."""
+Answering = Callable[[Words], Script]
+"""What an upstream does to a request, in the words of that answer."""
 
 GOOD_END: Ending = (200, "")
 LEFT_BEFORE: Ending = (499, "client_disconnected")
@@ -41,7 +44,7 @@ class Case:
 
     name: str
     ends: frozenset[Ending]
-    script: Callable[[], Script] | None = None
+    script: Answering | None = None
     client: clients.Behaviour = clients.reads
     stream: bool = True
     weight: float = 1.0
@@ -64,21 +67,24 @@ def ending(status: int, code: str) -> frozenset[Ending]:
     return frozenset({(status, code)})
 
 
-def good(
-    name: str, script: Callable[[], Script], client: clients.Behaviour = clients.reads, *, stream: bool = True
-) -> Case:
+def wordless(script: Callable[[], Script]) -> Answering:
+    """What an upstream does that says nothing of usage."""
+    return lambda _: script()
+
+
+def good(name: str, script: Answering, client: clients.Behaviour = clients.reads, *, stream: bool = True) -> Case:
     """A case that ends well, with usage."""
     return Case(name, frozenset({GOOD_END}), script, client, stream=stream, usage=True)
 
 
 def upstream(name: str, code: str, script: Callable[[], Script], *, status: int = 502, stream: bool = True) -> Case:
     """A case in which the upstream's fault is the client's error status."""
-    return Case(name, ending(status, code), script, stream=stream)
+    return Case(name, ending(status, code), wordless(script), stream=stream)
 
 
 def cut(name: str, code: str, script: Callable[[], Script]) -> Case:
     """A case in which the upstream's fault ends a stream that was the client's already."""
-    return Case(name, ending(200, code), script)
+    return Case(name, ending(200, code), wordless(script))
 
 
 def caller(name: str, status: int, code: str, client: clients.Behaviour) -> Case:
@@ -95,24 +101,24 @@ def left(
     name: str, end: Ending, script: Callable[[], Script], client: clients.Behaviour, *, stream: bool = True
 ) -> Case:
     """A case in which the client leaves, or is dropped."""
-    return Case(name, frozenset({end}), script, client, stream=stream, whole=False)
+    return Case(name, frozenset({end}), wordless(script), client, stream=stream, whole=False)
 
 
-def big() -> Script:
+def big(words: Words) -> Script:
     """A stream of half a megabyte with its usage."""
-    return respond(HELLO, *[BLOCK] * 16, FINISH, USAGE_EVENT, DONE)
+    return respond(HELLO, *[BLOCK] * 16, FINISH, *words.usage, DONE)
 
 
-def paced() -> Script:
+def paced(words: Words) -> Script:
     """A stream at a human pace."""
-    return respond(HELLO, *(piece for _ in range(20) for piece in (WORLD, Pause(0.02))), FINISH, USAGE_EVENT, DONE)
+    return respond(HELLO, *(piece for _ in range(20) for piece in (WORLD, Pause(0.02))), FINISH, *words.usage, DONE)
 
 
 GOOD_CASES = (
-    replace(good("stream", lambda: respond(*GOOD)), weight=25),
-    replace(good("whole", lambda: json_answer(ANSWER), stream=False), weight=15),
+    replace(good("stream", lambda words: respond(*words.good)), weight=25),
+    replace(good("whole", Words.whole, stream=False), weight=15),
     replace(good("paced", paced), weight=8),
-    replace(good("kept", lambda: json_answer(ANSWER), clients.keeps, stream=False), weight=5),
+    replace(good("kept", Words.whole, clients.keeps, stream=False), weight=5),
 )
 
 FAULTS = (
@@ -135,34 +141,44 @@ FAULTS = (
     upstream("refused key", "upstream_auth", partial(faults.failure, 401, b"{}"), stream=False),
     upstream("rejected", "upstream_rejected", partial(faults.failure, 400, BAD), status=400, stream=False),
     upstream("error first", "upstream_error", lambda: respond(IN_BAND)),
+    Case("error after usage", ending(502, "upstream_error"), lambda words: respond(*words.usage, IN_BAND)),
     # and after it
     cut("FIN", "upstream_truncated", partial(faults.cut_stream, HELLO, WORLD)),
     cut("RST", "upstream_truncated", partial(faults.cut_stream, HELLO, WORLD, reset=True)),
     cut("stalls", "upstream_stalled", partial(faults.stalled_stream, HELLO)),
     cut("error inside", "upstream_error_in_band", lambda: respond(HELLO, IN_BAND)),
     cut("bad chunk inside", "upstream_protocol", lambda: raw(*respond_open(HELLO), b"xyz\r\n")),
+    Case("FIN after usage", ending(200, "upstream_truncated"), lambda words: faults.cut_stream(*words.early, WORLD)),
     # that still end well
-    good("in crumbs", lambda: respond(*GOOD).recut(seeded(3, longest=9))),
-    good("odd pieces", lambda: respond(*GOOD).recut(seeded(7))),
-    good("no DONE", lambda: respond(*GOOD[:-1])),
-    good("malformed", lambda: respond(HELLO, b"data: {oops\n\n", *GOOD[1:])),
-    good("closes when asked again", lambda: faults.closes_on_next_request(respond(*GOOD))),
+    good("in crumbs", lambda words: respond(*words.good).recut(seeded(3, longest=9))),
+    good("odd pieces", lambda words: respond(*words.good).recut(seeded(7))),
+    good("no DONE", lambda words: respond(*words.good[:-1])),
+    good("malformed", lambda words: respond(HELLO, b"data: {oops\n\n", *words.good[1:])),
+    good("closes when asked again", lambda words: faults.closes_on_next_request(respond(*words.good))),
     good("big", big),
     *(
-        Case(f"falls back: {asks}", frozenset({GOOD_END}), by=("fallback",), usage=True, again=True, asks=asks)
-        for asks in ("closes", "silent", "failed", "page")
+        Case(
+            f"falls back: {asks}",
+            frozenset({GOOD_END}),
+            by=("fallback",),
+            usage=True,
+            again=True,
+            asks=asks.replace(" ", "-"),
+        )
+        for asks in ("closes", "silent", "failed", "page", "error after usage")
     ),
     # Clients
     good("slow reader", big, clients.reads_slowly),
-    good("pipelined", lambda: json_answer(ANSWER), clients.pipelines, stream=False),
-    good("leaves at the end", lambda: respond(*GOOD), clients.leaves_at_the_end),
+    good("pipelined", Words.whole, clients.pipelines, stream=False),
+    good("leaves at the end", lambda words: respond(*words.good), clients.leaves_at_the_end),
     left("stalled reader", (200, "client_stalled"), partial(faults.endless_stream, BLOCK), clients.stalls),
     left("leaves early", LEFT_BEFORE, faults.stalls_before_head, clients.leaves_once_asked),
     left("resets early", LEFT_BEFORE, faults.stalls_before_head, clients.resets_once_asked, stream=False),
     left("leaves inside", LEFT_INSIDE, partial(faults.stalled_stream, HELLO), clients.leaves_inside),
     left("resets inside", LEFT_INSIDE, partial(faults.endless_stream, WORLD), clients.resets_inside),
     replace(
-        left("leaves somewhere", LEFT_BEFORE, paced, clients.leaves_somewhere),
+        left("leaves somewhere", LEFT_BEFORE, respond, clients.leaves_somewhere),
+        script=paced,
         ends=frozenset({LEFT_BEFORE, LEFT_INSIDE, GOOD_END}),
         maybe=True,
     ),
@@ -178,7 +194,6 @@ FAULTS = (
 )
 
 CASES = (*GOOD_CASES, *FAULTS)
-TOKENS = FIGURES
 
 
 def respond_open(*events: bytes) -> tuple[bytes, ...]:

@@ -9,47 +9,73 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 import random
-import sqlite3
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 import uuid
 
 from tests.kit.gateway import KEY, Gateway, configuration, eventually
+from tests.kit.ledger import every_row
 from tests.kit.samples import Samples
 from tests.soak.cases import CASES, Case
 from tests.soak.clients import Ask, Told
+from tests.soak.words import Figures, Words
 from typing_extensions import override
 
 from sluicegate.demo.connection import Opened
 from sluicegate.demo.tls import make_authority
 from sluicegate.demo.upstream import Upstream
+from sluicegate.store.interface import COLUMNS, FIGURES, GROUPS
+from sluicegate.store.postgres import Postgres
+from sluicegate.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from sluicegate.demo.connection import Connection
     from sluicegate.demo.requests import Received
     from sluicegate.demo.scripts import Script
+    from sluicegate.store.interface import Store
 
 #: Short times, so that a stall is over while the soak still runs. Kept connections are gone 2 s after their last use.
 TIMEOUTS = {"connect": 5, "header": 2, "body": 5, "first_content": 4, "idle": 4, "write": 2, "pool_idle": 2}
 #: Requests at a time; more wait for their turn, so that a slow machine does not pile them up.
 AT_ONCE = 400
 STORE = "rows.db"
+#: Dollars per million tokens, and per request: all that a price can say, in two of them.
+PRICES: tuple[dict[str, Any], ...] = (
+    {
+        "model": "plain/*",
+        "input": "0.15",
+        "output": "0.6",
+        "cached_input": "0.075",
+        "reasoning": "1.1",
+        "request": "0.00000123",
+        "tiers": [{"above": 100_000, "input": "0.333333333", "output": "1.2"}],
+    },
+    {"model": "secure/*", "input": "3.000000001", "output": "15", "cache_write": "3.75"},
+)
 #: How often a resting gateway is looked at.
 LOOKS = 20
 SCRIPTS = {case.model: case.script for case in CASES if case.script is not None}
 
 
 class Counting(Upstream):
-    """A scripted upstream that remembers of each request only how often it came."""
+    """A scripted upstream that remembers of each request only how often it came, and what usage it was told."""
 
-    def __init__(self, **how: object) -> None:
+    def __init__(self, chance: random.Random, **how: object) -> None:
         super().__init__(decide=self._decide_by_model, **how)  # type: ignore[arg-type]  # tls
         self.seen: Counter[str] = Counter()
+        self.said: dict[str, dict[int, Figures]] = {}
+        """By the request's id: the last usage of each answer that had any, by its number."""
+        self._chance = chance
         self._waiting: dict[str, asyncio.Event] = {}
 
-    @staticmethod
-    def _decide_by_model(request: Received) -> Script | None:
-        return SCRIPTS[request.model or ""]()
+    def _decide_by_model(self, request: Received) -> Script | None:
+        ident = request.header("x-client-request-id") or ""
+        number = self.seen[ident]
+
+        def tell(figures: Figures) -> None:
+            self.said.setdefault(ident, {})[number] = figures
+
+        return SCRIPTS[request.model or ""](Words(self._chance, tell))
 
     @override
     def opened(self, connection: Connection) -> Opened:
@@ -72,8 +98,8 @@ class Counting(Upstream):
         del self._waiting[ident]
 
 
-#: Status, error code, input and output tokens, as the ledger's store has them.
-Stored = tuple[int, str, int, int]
+Stored = dict[str, Any]
+"""A row of the store by its columns."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +128,15 @@ class Story:
     """Those that are refused before they have a row: nobody but the client knows their id."""
     failures: list[str] = field(default_factory=list)
     """Clients that met what no client should: broken framing, a hang."""
+    alone: bool = True
+    """One process served, so that what it holds can be told."""
     seen: Counter[str] = field(default_factory=Counter)
-    stored: dict[str, Stored] = field(default_factory=dict)
-    """What the ledger's store holds, by the request's id."""
+    said: dict[str, list[Figures]] = field(default_factory=dict)
+    """What the upstreams said was used, by the request's id: each answer's last word."""
+    stored: list[Stored] = field(default_factory=list)
+    """What the ledger's store holds."""
+    summed: list[Stored] = field(default_factory=list)
+    """The store's own sums of days."""
     rss: list[int] = field(default_factory=list)
     """Resident memory, once a second."""
     seconds: float = 0.0
@@ -154,17 +186,16 @@ class Stage:
         """Wait until nothing is left of anybody's request, and look."""
 
         async def quiet() -> bool:
-            samples = await self.gateway.metrics()
             busy = ("sluicegate_streams_active", "sluicegate_upstream_connections", "sluicegate_client_connections")
-            return not any(samples.get(name) for name in busy)
+            return not any(await self.gateway.gauges(*busy))
 
         await eventually(quiet, "the gateway to rest", within=20)
         # The connection of the scrape before may still be there: a leak is what every look shows.
         descriptors, tasks = [], []
         for _ in range(LOOKS):
-            samples = await self.gateway.metrics()
+            [running] = await self.gateway.gauges("sluicegate_tasks")
             descriptors.append(self.gateway.descriptors)
-            tasks.append(int(samples.get("sluicegate_tasks")))
+            tasks.append(int(running))
         return Resting(self.gateway.rss, min(descriptors), min(tasks))
 
     async def watch(self) -> None:
@@ -173,58 +204,72 @@ class Stage:
             self.story.rss.append(self.gateway.rss)
             await asyncio.sleep(1)
 
-    async def mix(self, seconds: float, rate: float) -> None:
-        """Start ``rate`` clients a second for so many seconds; wait for all of them."""
+    async def mix(self, requests: int, rate: float) -> None:
+        """Start so many clients, ``rate`` a second; wait for all of them."""
         room = asyncio.Semaphore(AT_ONCE)
         weights = [case.weight for case in CASES]
         began = time.monotonic()
         running: set[asyncio.Task[None]] = set()
-        due = began
-        while due < began + seconds:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        for number in range(requests):
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             await room.acquire()
             [case] = self.chance.choices(CASES, weights)
             task = asyncio.create_task(self.play(case))
             running.add(task)
             task.add_done_callback(running.discard)
             task.add_done_callback(lambda _: room.release())
-            due += 1 / rate
         await asyncio.gather(*running)
         self.story.seconds = time.monotonic() - began
 
 
-async def soak(folder: Path, *, seconds: float, rate: float, seed: int) -> Story:
-    """Run it and tell what was seen. Every case is played once before the measuring begins."""
-    async with stage(folder, seed) as running:
-        await asyncio.gather(*(running.play(case) for case in CASES for _ in range(4)))
-        running.story.before = await running.rest()
+async def soak(
+    folder: Path, *, requests: int, rate: float, seed: int, workers: int = 1, postgres: str | None = None
+) -> Story:
+    """Run it and tell what was seen. Every case is played at least once; one process is measured after that.
+
+    ``postgres``: the DSN of an empty database; without it the ledger is in SQLite.
+    """
+    store: Store = Postgres(postgres) if postgres else Sqlite(str(folder / STORE))
+    async with stage(folder, seed, workers, postgres or f"sqlite:///{folder / STORE}") as running:
+        story = running.story
+        story.alone = workers == 1
+        every = asyncio.gather(*(running.play(case) for case in CASES for _ in range(4 if story.alone else 1)))
+        if story.alone:
+            await every
+            story.before = await running.rest()
         watching = asyncio.create_task(running.watch())
-        await running.mix(seconds, rate)
+        await running.mix(requests, rate)
+        await every
         watching.cancel()
-        running.story.after = await running.rest()
-        running.story.moved = await running.gateway.metrics()
+        story.after = await running.rest()
+        story.moved = await running.gateway.metrics()
         await running.gateway.stop()
-        running.story.log = running.gateway.log
-        running.story.stored = stored(folder / STORE)
-        running.story.seen = sum((upstream.seen for upstream in running.upstreams.values()), Counter())
-        return running.story
+        story.log = running.gateway.log
+        await asyncio.to_thread(read_store, store, story)
+        for upstream in running.upstreams.values():
+            story.seen.update(upstream.seen)
+            for ident, told in upstream.said.items():
+                story.said.setdefault(ident, []).extend(told.values())
+        return story
 
 
-def stored(path: Path) -> dict[str, Stored]:
-    """The rows of a store, by id; one that is there twice is an error."""
-    connection = sqlite3.connect(path)
-    found = connection.execute("SELECT id, status, error_code, input_tokens, output_tokens FROM requests").fetchall()
-    connection.close()
-    rows = {ident: (status, code, given, taken) for ident, status, code, given, taken in found}
-    assert len(rows) == len(found), "the ledger has a request twice"
-    return rows
+def read_store(store: Store, story: Story) -> None:
+    """Everything that the ledger's store says."""
+    store.open()
+    try:
+        story.stored = [dict(zip(COLUMNS, row, strict=True)) for row in every_row(store)]
+        sums = store.daily("0001-01-01", "9999-12-31")
+        story.summed = [dict(zip(GROUPS + FIGURES, row, strict=True)) for row in sums]
+    finally:
+        store.close()
 
 
 @asynccontextmanager
-async def stage(folder: Path, seed: int) -> AsyncIterator[Stage]:
+async def stage(folder: Path, seed: int, workers: int, store: str) -> AsyncIterator[Stage]:
     """A gateway and its upstreams, plain and TLS."""
     authority = make_authority(folder)
-    async with Counting() as plain, Counting(tls=authority.server_context()) as secure:
+    chance = random.Random(seed)
+    async with Counting(chance) as plain, Counting(chance, tls=authority.server_context()) as secure:
         shared = {"dialect": "openai", "api_key": "sk-upstream-secret"}
         upstreams = {
             "plain": {**shared, "base_url": plain.base_url},
@@ -233,14 +278,10 @@ async def stage(folder: Path, seed: int) -> AsyncIterator[Stage]:
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
         second = {"upstream": "secure", "model": "stream"}
         models["fallback/*"] = {"targets": [{"upstream": "plain", "model": "*"}, second]}
-        gateway = Gateway(
-            configuration(
-                upstreams, models, timeouts=TIMEOUTS, limits={"body": "1MiB"}, store=f"sqlite:///{folder / STORE}"
-            ),
-            folder,
-        )
+        settings = {"timeouts": TIMEOUTS, "limits": {"body": "1MiB"}, "prices": PRICES}
+        gateway = Gateway(configuration(upstreams, models, store=store, workers=workers, **settings), folder)
         try:
             await gateway.start()
-            yield Stage(gateway, {"plain": plain, "secure": secure}, Story(), random.Random(seed))
+            yield Stage(gateway, {"plain": plain, "secure": secure}, Story(), chance)
         finally:
             gateway.kill()

@@ -1,0 +1,218 @@
+"""The invariant: what was used stands once in the metrics, in the rows, in the store, and is what the upstreams said.
+
+Joined by the request's id. Summed are the figures that somebody gave: a row's ``provider`` ones are its upstream's last
+word, its ``partial`` ones the last word before a cut. Estimates are compared between metrics, rows and store only.
+What an upstream said to a connection whose client had left meanwhile is listed, not summed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from decimal import ROUND_HALF_UP, Decimal
+import json
+from typing import Any, NamedTuple
+
+from tests.soak.soak import PRICES, Stored, Story
+from tests.soak.words import Figures
+
+Rows = dict[str, dict[str, Any]]
+#: Provenances whose figures an upstream has given.
+GIVEN = ("provider", "partial")
+IN, OUT = ("input", "cached_input", "cache_write"), ("output", "reasoning")
+#: A column of the table: by outcome (status and error) or by direction and provenance.
+Sums = Counter[tuple[str, str]]
+
+
+class Part(NamedTuple):
+    """What one attempt of a request used, and who says so."""
+
+    target: str
+    tokens: Figures
+    given: str
+    taken: str
+
+
+class Entry(NamedTuple):
+    """A request as one observer has it: how it ended, what each attempt used (the deciding one first), what it cost."""
+
+    end: tuple[str, str]
+    parts: tuple[Part, ...]
+    cost: int | None
+
+
+def invariant(story: Story, rows: Rows) -> Iterator[str]:
+    """What does not fit of tokens and money between metrics, rows, store and upstreams."""
+    logged, stored = from_log(rows), from_store(story.stored)
+    if len(stored) != len(story.stored):
+        yield f"the store has {len(story.stored)} rows of {len(stored)} requests"
+    yield from (f"the store has {ident}, of which there is no row" for ident in stored.keys() - logged.keys())
+    for ident, entry in logged.items():
+        kept = stored.get(ident)
+        if kept is None and rows[ident]["attempts"]:
+            yield f"row {ident} was sent on and is not in the store"
+        if kept is not None and kept != entry:
+            yield f"row {ident} says {entry}, the store {kept}"
+        if kept is not None and kept.cost != (right := cost(kept.parts)):
+            yield f"row {ident} cost {kept.cost}, its tokens come to {right}"
+        yield from (f"row {ident}: {fault}" for fault in beside_upstream(entry, story.said.get(ident, [])))
+    counted = metric_sums(story)
+    for name, sums in (("rows", sums_of(logged.values())), ("store", sums_of(stored.values()))):
+        for key in sorted(counted.keys() | sums.keys()):
+            if key[0] in IN + OUT and counted[key] != sums[key]:
+                yield f"the metrics have {counted[key]} tokens {key}, the {name} {sums[key]}"
+    yield from daily(story)
+
+
+def from_log(rows: Rows) -> dict[str, Entry]:
+    """The access log's rows."""
+    return {
+        ident: Entry(
+            (str(row["status"]), row["error_code"]),
+            (part(row["target"], row["usage"]), *left(row["attempts"])),
+            row["cost"],
+        )
+        for ident, row in rows.items()
+    }
+
+
+def from_store(stored: Iterable[Stored]) -> dict[str, Entry]:
+    """The store's rows."""
+    return {
+        row["id"]: Entry(
+            (str(row["status"]), row["error_code"]),
+            (
+                Part(
+                    row["target"],
+                    Figures(
+                        *(row[f"{name}_tokens"] for name in ("input", "output", "cached", "cache_write", "reasoning"))
+                    ),
+                    row["input_provenance"],
+                    row["output_provenance"],
+                ),
+                *left(json.loads(row["attempts"] or "[]")),
+            ),
+            row["cost"],
+        )
+        for row in stored
+    }
+
+
+def left(attempts: Iterable[dict[str, Any]]) -> Iterator[Part]:
+    """What attempts reported that did not become the answer."""
+    for attempt in attempts:
+        if not attempt["decisive"] and attempt["usage"]["input_provenance"] != "none":
+            yield part(attempt["target"], attempt["usage"])
+
+
+def part(target: str, usage: dict[str, Any]) -> Part:
+    """An attempt's usage as rows tell it."""
+    return Part(target, Figures(**usage["tokens"]), usage["input_provenance"], usage["output_provenance"])
+
+
+def beside_upstream(entry: Entry, said: list[Figures]) -> Iterator[str]:
+    """What does not fit between a row and what its upstreams have said to it."""
+    told = Counter(part.tokens for part in entry.parts if part.taken in GIVEN)
+    if more := told - Counter(said):
+        yield f"it has {list(more)}, of which no upstream spoke: they said {said}"
+    if (less := Counter(said) - told) and entry.end[1] != "client_disconnected":
+        yield f"the upstream said {list(less)}, which it does not have"
+
+
+def cost(parts: Iterable[Part]) -> int | None:
+    """What a request comes to in nano-dollars, by the price table and exact decimals."""
+    deciding = next(iter(parts))
+    return price_of(deciding)
+
+
+def price_of(part: Part) -> int | None:
+    """What one attempt comes to."""
+    upstream = part.target.partition("/")[0]
+    base = next((price for price in PRICES if price["model"] == f"{upstream}/*"), None)
+    if base is None:
+        return None
+    if part.given == part.taken == "none":
+        return 0
+    tokens = part.tokens
+    tier: dict[str, Any] = next((tier for tier in base.get("tiers", ()) if tokens.input > tier["above"]), {})
+    price = {name: Decimal(text) for name, text in (base | tier).items() if isinstance(text, str) and name != "model"}
+    exact = (
+        (tokens.input - tokens.cached_input - tokens.cache_write) * price["input"]
+        + tokens.cached_input * price.get("cached_input", price["input"])
+        + tokens.cache_write * price.get("cache_write", price["input"])
+        + (tokens.output - tokens.reasoning) * price["output"]
+        + tokens.reasoning * price.get("reasoning", price["output"])
+    )
+    return int((exact * 1000).quantize(Decimal(1), ROUND_HALF_UP)) + int(price.get("request", Decimal(0)) * 10**9)
+
+
+def sums_of(entries: Iterable[Entry]) -> Sums:
+    """Requests by outcome, tokens by direction and provenance."""
+    sums: Sums = Counter()
+    for entry in entries:
+        sums[entry.end] += 1
+        for one in entry.parts:
+            for names, provenance in ((IN, one.given), (OUT, one.taken)):
+                if provenance != "none":
+                    sums.update({(name, provenance): getattr(one.tokens, name) for name in names})
+    return sums
+
+
+def metric_sums(story: Story) -> Sums:
+    """The same from the metrics."""
+    sums: Sums = Counter()
+    for (series, labels), value in story.moved.values.items():
+        by = dict(labels)
+        if series == "sluicegate_requests_total":
+            sums[by["status"], by["error_type"]] += int(value)
+        if series == "sluicegate_tokens_total":
+            sums[by["direction"], by["provenance"]] += int(value)
+    return sums
+
+
+def daily(story: Story) -> Iterator[str]:
+    """What does not fit between the store's rows and its sums of days."""
+    for name in story.summed[0] if story.summed else ():
+        if name not in ("day", "model", "target", "caller", "caller_group"):
+            told = sum(line[name] for line in story.summed)
+            if name == "requests":
+                right = len(story.stored)
+            elif name == "unpriced":
+                right = sum(row["cost"] is None for row in story.stored)
+            else:
+                right = sum(row[name] or 0 for row in story.stored)
+            if told != right:
+                yield f"the sums of days have {told} {name}, the rows {right}"
+
+
+def columns(story: Story, rows: Rows) -> str:
+    """The table: each figure as the metrics, the access log, the store and the upstreams have it."""
+    logged, stored = from_log(rows), from_store(story.stored)
+    metrics, log, store = metric_sums(story), sums_of(logged.values()), sums_of(stored.values())
+    heard = sums_of(entry for ident, entry in logged.items() if ident in story.seen)
+    said: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
+    for ident, told in story.said.items():
+        for figures in told:
+            said.update(figures._asdict())
+        for figures in (Counter(told) - Counter(one.tokens for one in logged[ident].parts)).elements():
+            unread.update(figures._asdict())
+    ends = sorted(key for key in metrics | log | store if key[0] not in IN + OUT)
+    lines = [
+        ("", "metrics", "rows", "store", "upstreams"),
+        *((" ".join(end), *(str(column[end]) for column in (metrics, log, store, heard))) for end in ends),
+    ]
+    for name in IN + OUT:
+        sums = [sum(column[name, provenance] for provenance in GIVEN) for column in (metrics, log, store)]
+        lines.append((f"{name} tokens", *map(str, sums), f"{said[name] - unread[name]} (+ {unread[name]} unread)"))
+    for name in ("input", "output"):
+        guessed = (str(column[name, "estimated"]) for column in (metrics, log, store))
+        lines.append((f"{name} estimated", *guessed, "-"))
+    costs = (sum(entry.cost or 0 for entry in entries.values()) for entries in (logged, stored))
+    right = sum(cost(entry.parts) or 0 for entry in stored.values())
+    lines.append(("nano-dollars", "-", *map(str, costs), f"{right} (recomputed)"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
+    )
