@@ -23,9 +23,9 @@ from sluicegate.store.sqlite import Sqlite
 PRICES = [{"model": "*", "input": 1, "output": 2}]
 
 
-def stored(folder: Path) -> list[Row]:
+def stored(folder: Path, name: str = "sluicegate.db") -> list[Row]:
     """Every row of the gateway's own store."""
-    store = Sqlite(str(folder / "sluicegate.db"))
+    store = Sqlite(str(folder / name))
     store.open()
     try:
         return every_row(store)
@@ -84,6 +84,15 @@ async def gateway(folder: Path, **settings: Any) -> AsyncIterator[tuple[Gateway,
 async def ask(made: Gateway, *, stream: bool = False) -> Answer:
     """Ask once."""
     return await made.ask(chat("m", stream=stream))
+
+
+async def store_is(made: Gateway, *, up: bool) -> None:
+    """The metrics say whether the store answers."""
+
+    async def so() -> bool:
+        return await made.gauges("sluicegate_ledger_store_up") == [up]
+
+    await eventually(so, f"store_up {up}", 20)
 
 
 async def until_refused(made: Gateway, ids: list[str]) -> Answer:
