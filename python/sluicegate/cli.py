@@ -7,7 +7,8 @@ address cannot be used, 2 the command line is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 import json
@@ -88,29 +89,59 @@ def demo(*, once: bool) -> None:
 @click.option("--since", default="0001-01-01", metavar="DAY", help="The first day (UTC), such as 2026-01-31.")
 @click.option("--until", default="9999-12-31", metavar="DAY", help="The last day (UTC).")
 @click.option("--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-def usage(path: Path | None, by: str, since: str, until: str, shape: str) -> None:
-    """Sum what was used: requests, tokens, cost in dollars, credits."""
+@click.option("--recompute", "again", is_flag=True, help="Work every row's cost out again; list the rows that differ.")
+def usage(path: Path | None, by: str, since: str, until: str, shape: str, *, again: bool) -> None:
+    """Sum what was used: requests, tokens, cost in dollars, credits.
+
+    With --recompute: whether each row's cost is what its tokens and its price come to; exit code 1 if one is not.
+    """
     settings = _load(path)
-    report, interface = _lazily("sluicegate.ledger.report"), _lazily("sluicegate.store.interface")
+    report = _lazily("sluicegate.ledger.report")
     names = by.split(",")
     if not set(names) <= report.GROUPINGS.keys() or len(set(names)) < len(names):
         raise click.BadParameter(f"{by} is not made of {', '.join(report.GROUPINGS)}, each once", param_hint="--by")
+    if again:
+        _recompute(settings, _day(since, "--since"), _day(until, "--until"), shape)
+    with _reading(settings) as store:
+        found = report.usage(store, names, since, until)
+    if shape == "json":
+        click.echo(report.as_json(found))
+    else:
+        click.echo((report.as_csv if shape == "csv" else report.as_table)(found, names))
+
+
+def _recompute(settings: Settings, since: datetime, until: datetime, shape: str) -> NoReturn:
+    again, report = _lazily("sluicegate.ledger.recompute"), _lazily("sluicegate.ledger.report")
+    with _reading(settings) as store:
+        done = again.recompute(store, max(0, _micros(since) or 0), _micros(until, 1))
+    if shape == "json" or done.differences:
+        click.echo(getattr(report, f"structs_as_{shape}")(done.differences))
+    click.echo(again.summary(done), err=True)
+    sys.exit(1 if done.differences else 0)
+
+
+def _day(text: str, option: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007  # _micros says that it is UTC
+    except ValueError:
+        raise click.BadParameter(f"{text} is no day such as 2026-01-31", param_hint=option) from None
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[Any]:
+    """Open the store that is configured, which must be there; says so and exits where it cannot be read."""
     store = None
     try:
         store = _lazily("sluicegate.store.open").make_store(settings.store, create=False)
         if store is None:
             _stop("there is no ledger: `store` is `none`")
         store.open()
-        found = report.usage(store, names, since, until)
-    except interface.StoreError as error:
+        yield store
+    except _lazily("sluicegate.store.interface").StoreError as error:
         _stop(f"the store cannot be read: {error}")
     finally:
         if store is not None:
             store.close()
-    if shape == "json":
-        click.echo(report.as_json(found))
-    else:
-        click.echo((report.as_csv if shape == "csv" else report.as_table)(found, names))
 
 
 @main.command()
@@ -135,7 +166,7 @@ def reconcile(
     Lists what differs; exit code 1 if anything does.
     """
     settings = _load(path)
-    books, interface = _lazily("sluicegate.ledger.reconcile"), _lazily("sluicegate.store.interface")
+    books, report = _lazily("sluicegate.ledger.reconcile"), _lazily("sluicegate.ledger.report")
     named = dict(field.partition("=")[::2] for field in fields)
     if not named.keys() <= books.NAMES.keys() or not all(named.values()):
         raise click.BadParameter(f"say WHAT=COLUMN, WHAT one of {', '.join(books.NAMES)}", param_hint="--field")
@@ -144,27 +175,16 @@ def reconcile(
         raise click.BadParameter(f"{export} ends in none of .csv, .json, .jsonl", param_hint="EXPORT")
     if upstream not in settings.upstreams:
         raise click.BadParameter(f"{upstream} is not configured", param_hint="--upstream")
-    store = None
     try:
         there = books.read_export(export.read_text("utf-8-sig"), kind, named)
-        store = _lazily("sluicegate.store.open").make_store(settings.store, create=False)
-        if store is None:
-            _stop("there is no ledger: `store` is `none`")
-        store.open()
-        agree, found = books.compare(store, upstream, there, _micros(since), _micros(until, 1))
     except (OSError, UnicodeDecodeError) as error:
         _stop(f"cannot read {export}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
     except books.NotAnExport as error:
         _stop(f"{export}: {error}")
-    except interface.StoreError as error:
-        _stop(f"the store cannot be read: {error}")
-    finally:
-        if store is not None:
-            store.close()
-    if shape == "json":
-        click.echo(books.as_json(found))
-    elif found:
-        click.echo(books.as_table(found))
+    with _reading(settings) as store:
+        agree, found = books.compare(store, upstream, there, _micros(since), _micros(until, 1))
+    if shape == "json" or found:
+        click.echo(getattr(report, f"structs_as_{shape}")(found))
     click.echo(f"{agree} requests agree, {len(found)} differences", err=True)
     sys.exit(1 if found else 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal, localcontext
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
+from tests.kit.exact import Figures, nano_dollars, whole_credits
 
 from sluicegate.config import load
 from sluicegate.exchange import NO_USAGE, Priced, Tokens, Usage
 from sluicegate.ledger import litellm
-from sluicegate.ledger.prices import Prices, bill, recost
+from sluicegate.ledger.prices import Prices, bill, priced_again
 
 GATE: dict[str, Any] = {
     "upstreams": {"a": {"dialect": "openai", "base_url": "https://api.example.com/v1"}},
@@ -120,26 +120,15 @@ def test_a_cost_is_what_exact_decimals_say_and_can_be_worked_out_again(
     assert priced is not None
     found = bill(priced, usage(*tokens))
 
-    prompt, answer, cached, write, reasoning = tokens
-    price = {name: Decimal(text) for name, text in listed.items()}
-    with localcontext(prec=100):
-        exact = (
-            max(0, prompt - cached - write) * price["input"]
-            + cached * price.get("cached_input", price["input"])
-            + write * price.get("cache_write", price["input"])
-            + max(0, answer - reasoning) * price["output"]
-            + reasoning * price.get("reasoning", price["output"])
-        )
-        nano = int((exact * 1000).quantize(Decimal(1), ROUND_HALF_UP)) + int(price.get("request", Decimal(0)) * 10**9)
-        nano = min(nano, 2**63 - 1)
-        whole = int((nano * Decimal(per_dollar) / 10**9).quantize(Decimal(1), ROUND_HALF_UP))
-    assert (nano, min(whole, 2**63 - 1)) == found
-    assert found == recost(made.kept[priced.version], usage(*tokens))
+    nano = nano_dollars(listed, Figures(*tokens))
+    assert (nano, whole_credits(nano, per_dollar, "half_up")) == found
+    assert found == bill(priced_again(priced.version, made.kept[priced.version]), usage(*tokens))
 
 
-def test_a_price_that_was_not_kept_is_refused() -> None:
+@pytest.mark.parametrize("text", ["{}", '{"price":{"model":"m","input":-1,"output":1},"credits":null}'])
+def test_what_is_no_kept_price_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a price"):
-        recost("{}", NO_USAGE)
+        priced_again("p", text)
 
 
 LITELLM = {

@@ -9,7 +9,8 @@ import pytest
 from tests.kit.ledger import NOON, finished, spool, sqlite
 from tests.kit.ledger import drained as drain
 
-from sluicegate.ledger.reconcile import Difference, NotAnExport, as_table, compare, read_export
+from sluicegate.ledger.reconcile import Difference, NotAnExport, compare, read_export
+from sluicegate.ledger.report import structs_as_table
 from sluicegate.store.sqlite import Sqlite
 
 CSV = """request_id,created_at,prompt_tokens,completion_tokens,cost
@@ -68,7 +69,7 @@ def test_what_differs_is_listed(tmp_path: Path) -> None:
         Difference("output_tokens", "up_1", "req_1", 51, 50, "provider"),
         Difference("without_id", "", "req_3", "input 100, output 50, $0.000001234", None, "provider"),
     ] == found
-    table = as_table(found).splitlines()
+    table = structs_as_table(found).splitlines()
     assert table[0].split() == ["what", "upstream_request_id", "id", "here", "there", "provenance"]
     assert len(table) == 8
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from decimal import ROUND_HALF_UP, Decimal
 import json
 from typing import Any, NamedTuple
 
+from tests.kit.exact import Figures, nano_dollars
 from tests.soak.soak import PRICES, Stored, Story
-from tests.soak.words import Figures
 
 Rows = dict[str, dict[str, Any]]
 #: Provenances whose figures an upstream has given.
@@ -62,6 +61,7 @@ def invariant(story: Story, rows: Rows) -> Iterator[str]:
             if key[0] in IN + OUT and counted[key] != sums[key]:
                 yield f"the metrics have {counted[key]} tokens {key}, the {name} {sums[key]}"
     yield from daily(story)
+    yield from (f"worked out again it differs: {found}" for found in story.differences)
 
 
 def from_log(rows: Rows) -> dict[str, Entry]:
@@ -133,17 +133,7 @@ def price_of(part: Part) -> int | None:
         return None
     if part.given == part.taken == "none":
         return 0
-    tokens = part.tokens
-    tier: dict[str, Any] = next((tier for tier in base.get("tiers", ()) if tokens.input > tier["above"]), {})
-    price = {name: Decimal(text) for name, text in (base | tier).items() if isinstance(text, str) and name != "model"}
-    exact = (
-        (tokens.input - tokens.cached_input - tokens.cache_write) * price["input"]
-        + tokens.cached_input * price.get("cached_input", price["input"])
-        + tokens.cache_write * price.get("cache_write", price["input"])
-        + (tokens.output - tokens.reasoning) * price["output"]
-        + tokens.reasoning * price.get("reasoning", price["output"])
-    )
-    return int((exact * 1000).quantize(Decimal(1), ROUND_HALF_UP)) + int(price.get("request", Decimal(0)) * 10**9)
+    return nano_dollars(base, part.tokens)
 
 
 def sums_of(entries: Iterable[Entry]) -> Sums:

@@ -13,17 +13,19 @@ import time
 from typing import TYPE_CHECKING, Any
 import uuid
 
+from tests.kit.exact import Figures
 from tests.kit.gateway import KEY, Gateway, configuration, eventually
 from tests.kit.ledger import every_row
 from tests.kit.samples import Samples
 from tests.soak.cases import CASES, Case
 from tests.soak.clients import Ask, Told
-from tests.soak.words import Figures, Words
+from tests.soak.words import Words
 from typing_extensions import override
 
 from sluicegate.demo.connection import Opened
 from sluicegate.demo.tls import make_authority
 from sluicegate.demo.upstream import Upstream
+from sluicegate.ledger.recompute import Difference, recompute
 from sluicegate.store.interface import COLUMNS, FIGURES, GROUPS
 from sluicegate.store.postgres import Postgres
 from sluicegate.store.sqlite import Sqlite
@@ -137,6 +139,8 @@ class Story:
     """What the ledger's store holds."""
     summed: list[Stored] = field(default_factory=list)
     """The store's own sums of days."""
+    differences: list[Difference] = field(default_factory=list)
+    """What `sluicegate usage --recompute` lists."""
     rss: list[int] = field(default_factory=list)
     """Resident memory, once a second."""
     seconds: float = 0.0
@@ -258,6 +262,7 @@ def read_store(store: Store, story: Story) -> None:
     store.open()
     try:
         story.stored = [dict(zip(COLUMNS, row, strict=True)) for row in every_row(store)]
+        story.differences = recompute(store, 0, 2**62).differences
         sums = store.daily("0001-01-01", "9999-12-31")
         story.summed = [dict(zip(GROUPS + FIGURES, row, strict=True)) for row in sums]
     finally:

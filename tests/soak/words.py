@@ -6,43 +6,34 @@ import asyncio
 from collections.abc import Callable
 import json
 import random
-from typing import NamedTuple
 
+from tests.kit.exact import Figures
 from tests.kit.words import DONE, FINISH, HELLO, WORLD, event
 from typing_extensions import override
 
 from sluicegate.demo.scripts import JSON, Mark, Piece, Script, respond
 
 
-class Figures(NamedTuple):
-    """Tokens as the gateway means them: cached and cache-write are parts of input, reasoning of output."""
+def some(chance: random.Random) -> Figures:
+    """Any figures; one input in two is above the tier of the prices."""
+    given, taken = chance.randint(4, 200_000), chance.randint(1, 5_000)
+    return Figures(given, taken, chance.randint(0, given // 2), chance.randint(0, given // 4), chance.randint(0, taken))
 
-    input: int
-    output: int
-    cached_input: int = 0
-    cache_write: int = 0
-    reasoning: int = 0
 
-    @staticmethod
-    def by(chance: random.Random) -> Figures:
-        """Any figures; one input in two is above the tier of the prices."""
-        given, taken = chance.randint(4, 200_000), chance.randint(1, 5_000)
-        return Figures(
-            given, taken, chance.randint(0, given // 2), chance.randint(0, given // 4), chance.randint(0, taken)
-        )
-
-    @property
-    def text(self) -> str:
-        """The figures as OpenAI writes them."""
-        return json.dumps(
-            {
-                "prompt_tokens": self.input,
-                "completion_tokens": self.output,
-                "total_tokens": self.input + self.output,
-                "prompt_tokens_details": {"cached_tokens": self.cached_input, "cache_write_tokens": self.cache_write},
-                "completion_tokens_details": {"reasoning_tokens": self.reasoning},
-            }
-        )
+def written(figures: Figures) -> str:
+    """Figures as OpenAI writes them."""
+    return json.dumps(
+        {
+            "prompt_tokens": figures.input,
+            "completion_tokens": figures.output,
+            "total_tokens": figures.input + figures.output,
+            "prompt_tokens_details": {
+                "cached_tokens": figures.cached_input,
+                "cache_write_tokens": figures.cache_write,
+            },
+            "completion_tokens_details": {"reasoning_tokens": figures.reasoning},
+        }
+    )
 
 
 class _Said(asyncio.Event):
@@ -63,7 +54,7 @@ class Words:
     """The words of one answer; ``tell`` hears each usage that was written to the socket."""
 
     def __init__(self, chance: random.Random, tell: Callable[[Figures], None]) -> None:
-        self._figures = Figures.by(chance)
+        self._figures = some(chance)
         self._tell = tell
 
     @property
@@ -71,7 +62,7 @@ class Words:
         """The usage event."""
         said = (
             'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[],'
-            f'"usage":{self._figures.text}}}\n\n'
+            f'"usage":{written(self._figures)}}}\n\n'
         )
         return (said.encode(), self._mark(self._figures))
 
@@ -79,7 +70,7 @@ class Words:
     def early(self) -> tuple[Piece, ...]:
         """An event of content that says what was used until now."""
         figures = self._figures._replace(output=1, reasoning=0)
-        return (event("Hello", usage=figures.text), self._mark(figures))
+        return (event("Hello", usage=written(figures)), self._mark(figures))
 
     @property
     def good(self) -> tuple[Piece, ...]:
@@ -90,7 +81,7 @@ class Words:
         """An answer that is no stream."""
         body = (
             '{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m-1","choices":[{"index":0,"message":'
-            f'{{"role":"assistant","content":"Hello"}},"finish_reason":"stop"}}],"usage":{self._figures.text}}}'
+            f'{{"role":"assistant","content":"Hello"}},"finish_reason":"stop"}}],"usage":{written(self._figures)}}}'
         )
         return respond(body.encode(), self._mark(self._figures), content_type=JSON, framing="length")
 

@@ -99,13 +99,12 @@ def bill(priced: Priced, usage: Usage) -> tuple[int, int | None]:
     return priced.tariff.bill(tokens.input, tokens.output, tokens.cached_input, tokens.cache_write, tokens.reasoning)
 
 
-def recost(price: str, usage: Usage) -> tuple[int, int | None]:
-    """Work a row's nano-dollars and credits out again, from the price the store has kept. Raises ValueError."""
+def priced_again(version: str, text: str) -> Priced:
+    """Give a price back as the store has kept it. Raises ValueError."""
     try:
-        kept = msgspec.json.decode(price, type=Kept)
-    except msgspec.DecodeError as error:
+        return Priced(version, tariff(msgspec.json.decode(text, type=Kept)))
+    except (msgspec.DecodeError, OverflowError) as error:
         raise ValueError("not a price") from error
-    return bill(Priced("", tariff(kept)), usage)
 
 
 def _rates(said: Price | PriceTier, price: Price) -> _Six:

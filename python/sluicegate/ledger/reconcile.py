@@ -7,7 +7,7 @@ added to it. A request that stands in several lines is their sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 import csv
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from sluicegate.ledger.report import in_dollars
-from sluicegate.store.interface import COLUMNS, Row, Store
+from sluicegate.ledger.report import PLACE, in_dollars, rows_between
+from sluicegate.store.interface import Row, Store
 
 #: What an export's columns may be called, the likeliest first; nested members by dots.
 NAMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -40,12 +40,10 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _BILLION: Final = 10**9
 _MICROS: Final = 1_000_000
-#: Rows read at a time, and how much before and after an export's times its requests are looked for.
-_AT_ONCE, _AROUND = 10_000, 86_400 * _MICROS
+#: How much before and after an export's times its requests are looked for.
+_AROUND: Final = 86_400 * _MICROS
 #: Times above this are not seconds since 1970 but milliseconds.
 _MILLIS: Final = 100_000_000_000
-
-_PLACE: Final = MappingProxyType({name: place for place, name in enumerate(COLUMNS)})
 
 
 class NotAnExport(Exception):
@@ -115,14 +113,14 @@ def compare(
     until = until if until is not None else max(times, default=2**62) + 1
     here: dict[str, Said] = {}
     found: list[Difference] = []
-    for row in _rows(store, max(0, since - _AROUND), min(2**62, until + _AROUND)):
-        if not row[_PLACE["target"]].startswith(f"{upstream}/"):
+    for row in rows_between(store, max(0, since - _AROUND), min(2**62, until + _AROUND)):
+        if not row[PLACE["target"]].startswith(f"{upstream}/"):
             continue
-        ident, said = row[_PLACE["upstream_request_id"]], _of(row)
+        ident, said = row[PLACE["upstream_request_id"]], _of(row)
         used = bool(said.input or said.output)
         if ident:
             _join(here, ident, said)
-        elif used and since <= row[_PLACE["received_at"]] < until:
+        elif used and since <= row[PLACE["received_at"]] < until:
             found.append(Difference("without_id", "", said.id, here=_figures(said), provenance=said.provenance))
     for ident, said in here.items():
         if ident not in export and said.at is not None and since <= said.at < until and (said.input or said.output):
@@ -138,19 +136,6 @@ def compare(
         else:
             agree += 1
     return agree, sorted(found, key=lambda one: (one.what, one.upstream_request_id, one.id))
-
-
-def as_json(found: Sequence[Difference]) -> str:
-    """Write differences as a JSON array."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
-
-
-def as_table(found: Sequence[Difference]) -> str:
-    """Write differences as a table for a terminal."""
-    head = Difference.__struct_fields__
-    cells = [[*head], *([_shown(getattr(one, name)) for name in head] for one in found)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
 def _lines(text: str, kind: str) -> Iterator[Mapping[str, Any]]:
@@ -215,22 +200,14 @@ def _moment(value: object) -> int | None:
     return int(number * (1000 if number >= _MILLIS else _MICROS))
 
 
-def _rows(store: Store, since: int, until: int) -> Iterator[Row]:
-    after: tuple[int, str, int] | None = None
-    while rows := store.rows(since, until, _AT_ONCE, after):
-        yield from rows
-        last = rows[-1]
-        after = (last[_PLACE["received_at"]], last[_PLACE["instance"]], last[_PLACE["sequence"]])
-
-
 def _of(row: Row) -> Said:
-    provenance = {row[_PLACE["input_provenance"]], row[_PLACE["output_provenance"]]}
+    provenance = {row[PLACE["input_provenance"]], row[PLACE["output_provenance"]]}
     return Said(
-        input=row[_PLACE["input_tokens"]],
-        output=row[_PLACE["output_tokens"]],
-        cost=row[_PLACE["cost"]],
-        at=row[_PLACE["received_at"]],
-        id=row[_PLACE["id"]],
+        input=row[PLACE["input_tokens"]],
+        output=row[PLACE["output_tokens"]],
+        cost=row[PLACE["cost"]],
+        at=row[PLACE["received_at"]],
+        id=row[PLACE["id"]],
         provenance="/".join(sorted(provenance)),
     )
 
@@ -268,7 +245,3 @@ def _figures(said: Said) -> str:
     if said.cost is not None:
         shown.append(f"${in_dollars(said.cost)}")
     return ", ".join(shown)
-
-
-def _shown(value: object) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in str(value)) if value not in (None, "") else "-"
