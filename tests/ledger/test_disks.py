@@ -114,7 +114,8 @@ async def test_a_spools_disk_that_goes_read_only_refuses_and_what_it_holds_is_ca
             await late_rows(made, some=True)
             refused(await ask(made, stream=True))
             await made.stop()
-            assert "Read-only file system" in made.log
+            assert "cannot be written: Read-only file system" in made.log
+            assert "ends of requests that are lost: 1;" in made.log
 
             disk.unmount()
             disk.mount()

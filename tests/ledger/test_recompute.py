@@ -131,7 +131,9 @@ DIFFERENT = {
     "a token more": "UPDATE requests SET input_tokens = input_tokens + 1000 WHERE sequence = {}",
     "no cost": "UPDATE requests SET cost = NULL WHERE sequence = {}",
     "a price that is not kept": "UPDATE requests SET price = 'gone' WHERE sequence = {}",
-    "another price": "UPDATE requests SET price = (SELECT min(price) FROM requests WHERE target = 'a/full') WHERE sequence = {}",
+    "another price": (
+        "UPDATE requests SET price = (SELECT min(price) FROM requests WHERE target = 'a/full') WHERE sequence = {}"
+    ),
     "a cost without a price": "UPDATE requests SET price = '' WHERE sequence = {}",
 }
 

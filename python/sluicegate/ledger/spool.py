@@ -137,6 +137,7 @@ class Spool:
             if self._descriptor < 0:
                 return
             if self._late and not self._write_late():
+                _log.error("ends of requests that are lost: %d; %s cannot be written", len(self._late), self.path)
                 self._lost(len(self._late))
                 self._late.clear()
             self._let_go([*self._old, self._descriptor], sync=self._fsync != "never")
