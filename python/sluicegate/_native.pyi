@@ -15,6 +15,7 @@ __all__ = [
     "Head",
     "Heads",
     "Outcome",
+    "Panic",
     "Plain",
     "Plan",
     "Refused",
@@ -33,6 +34,9 @@ build_profile: Literal["release", "debug"]
 
 version: str
 """The version of the crate, which is the package's."""
+
+class Panic(BaseException):
+    """A fault of the core's own, from a call that was not a connection's callback: `pyo3_runtime.PanicException`."""
 
 class Refused(ValueError):
     """A request body that cannot be served; its arguments are a code, the parameter or None, and words."""

@@ -128,6 +128,13 @@ class Attempts:
         now = time.monotonic()
         seat.health.answered(ticket, now - attempt.sent, now)
 
+    @staticmethod
+    def broken(exchange: Exchange, attempt: Attempt) -> None:
+        """Give up an attempt for a fault of ours, told in-band if the core writes to the client already."""
+        if exchange.committed:
+            exchange.outcome = exchange.error_code = "internal_error"
+        attempt.end("internal_error")
+
     def ended(
         self,
         exchange: Exchange,

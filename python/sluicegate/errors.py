@@ -55,6 +55,8 @@ from __future__ import annotations
 import traceback
 from typing import ClassVar, Literal
 
+from sluicegate._native import Panic
+
 Blame = Literal["caller", "gateway", "upstream"]
 
 # What a stream that was already the client's can end with, and the words that go into the dialect's error event.
@@ -309,6 +311,11 @@ class Answered(UpstreamFault):
     """The upstream's own error answer to what the caller sent, passed on with its status."""
 
     kind = "invalid_request_error"
+
+
+#: What comes up though nobody raises it to be told: a panic of the core's is none of Python's exceptions. Where a
+#: request, or a connection, has its last stop, these stop there, and what ends tasks or the process goes on.
+FAULTS: tuple[type[BaseException], ...] = (Exception, Panic)
 
 
 def where(error: BaseException) -> str:

@@ -99,7 +99,7 @@ class Gateway:
         except asyncio.CancelledError:
             self._client_left(exchange)
             raise
-        except Exception as error:  # noqa: BLE001  # the last stop: whatever it was, the client hears of it
+        except errors.FAULTS as error:  # the last stop: whatever it was, the client hears of it
             _log.error("request %s failed: %s", exchange.id, errors.where(error))  # its words may quote content
             fault = errors.Internal()
             self._fail(exchange, fault)
@@ -228,6 +228,9 @@ class Gateway:
         except errors.RequestFailed as error:
             failed = error
             raise
+        except errors.FAULTS:
+            self._attempts.broken(exchange, attempt)
+            raise
         finally:
             attempt.close()
             if exchange.answered is None:
@@ -328,13 +331,15 @@ class Gateway:
             self._fail(exchange, errors.ClientLeft())
 
     async def _tell(self, exchange: Exchange, error: errors.RequestFailed) -> None:
-        """Answer with an error; where a heartbeat has opened the message, it ends with the error inside."""
-        if exchange.committed or exchange.status != 200:  # noqa: PLR2004  # a status
+        """Answer with an error; where the message is open, it ends with the error inside."""
+        untold = exchange.committed and exchange.bytes_out == exchange.bytes_before  # the core had no client yet
+        if exchange.status != 200 or untold:  # noqa: PLR2004  # a status
             self._reply_error(exchange, error)
             return
-        page = exchange.mount.profile.page
-        event = speech.error_event(exchange.endpoint.dialect, error.code, error.message, page)
-        self._heartbeats.last_words(exchange, event)
+        if not exchange.committed:  # else the core has told it
+            page = exchange.mount.profile.page
+            event = speech.error_event(exchange.endpoint.dialect, error.code, error.message, page)
+            self._heartbeats.last_words(exchange, event)
         self._record(exchange)
         await exchange.client.end(reusable=False)
 

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 mod actions;
 mod reading;
+#[cfg(test)]
+mod tests;
 
 pub use actions::{Actions, Outcome, Resolution};
 
@@ -270,17 +272,21 @@ impl Connection {
         self.close(actions);
     }
 
-    /// A fault of ours: the connection is of no use any more.
+    /// A fault of ours: the connection is of no use any more. Whoever waits is told, and the client in-band if its
+    /// message is open. Should the second fail, too, the first is in `actions` already.
     pub fn poison(&mut self, actions: &mut Actions) {
+        let waits = self.waits_for_client();
         let open = self.answer.as_mut().and_then(Answer::relay).is_some_and(|relay| relay.waits_or_relays());
         actions.resolve = Some(match self.state {
             State::Opening | State::Handshaking => Resolution::NotReady("internal_error", "a panic"),
-            _ if open => {
-                self.outcome = Some(self.tally(End::Internal));
-                Resolution::Ended
-            }
+            _ if open && !waits => Resolution::Ended,
             _ => Resolution::Head(Box::new(Head::without_answer(Verdict::Lost, "internal_error", "a panic"))),
         });
+        if open {
+            self.outcome = Some(self.tally(End::Internal));
+            self.with_answer(actions, |answer, out| answer.end(End::Internal, out));
+            self.outcome = Some(self.tally(End::Internal));
+        }
         self.close(actions);
     }
 

@@ -12,9 +12,7 @@ import re
 TESTS = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"def test_(\d+)(?:(_to_)(\d+)|((?:_\d+)*))_")
 
-LATER = {
-    136: "a panic, which nothing from outside can provoke; rust/src/python/protocol.rs catches it",
-}
+LATER: dict[int, str] = {}
 
 
 def covered() -> Iterator[int]:

@@ -46,7 +46,8 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 AIOHTTP_ROOMS = {"web", "demo"}
 # `ledger`: a cost is worked out in one place, for rows and for the usage events that Rust writes.
-NATIVE_ROOMS = {"upstream", "telemetry", "dialects", "ledger", "web"}
+# `errors`: a panic of the core's is a fault like any other.
+NATIVE_ROOMS = {"errors", "upstream", "telemetry", "dialects", "ledger", "web"}
 VENDOR_ROOMS = {"dialects", "config", "demo"}
 VENDOR_FILES = {"web/profiles.py"}
 VENDORS = re.compile(
@@ -156,8 +157,8 @@ def aiohttp_is_the_edge(tree: Tree) -> list[str]:
     return imported_only_in(tree, "aiohttp", AIOHTTP_ROOMS)
 
 
-def rust_is_behind_five_rooms(tree: Tree) -> list[str]:
-    """`_native` only where bytes or costs are: upstream/, telemetry/, dialects/, ledger/ and web/."""
+def rust_is_behind_six_rooms(tree: Tree) -> list[str]:
+    """`_native` only where bytes, costs or its faults are: upstream/, telemetry/, dialects/, ledger/, web/, errors."""
     return imported_only_in(tree, f"{PACKAGE}._native", NATIVE_ROOMS)
 
 

@@ -74,13 +74,15 @@ class Alone:
 
 @asynccontextmanager
 async def inside(folder: Path, **settings: Any) -> AsyncIterator[Inside]:
-    """Such a gateway, serving until the block's end. `named/*` leads to the plain upstream by the name `named.test`."""
+    """Such a gateway, serving until the block's end. `named/*` and `claude/*` lead to the plain upstream,
+    by the name `named.test` and in another dialect."""
     authority = make_authority(folder)
     async with Upstream() as upstream, Upstream(tls=authority.server_context()) as secure:
         upstreams = {
             "plain": {"dialect": "openai", "base_url": upstream.base_url},
             "secure": {"dialect": "openai", "base_url": secure.base_url, "ca_file": str(authority.ca_file)},
         }
+        upstreams["claude"] = {"dialect": "anthropic", "base_url": upstream.base_url}
         upstreams["named"] = {"dialect": "openai", "base_url": f"http://named.test:{upstream.port}/v1"}
         upstreams |= settings.pop("upstreams", {})
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}

@@ -22,6 +22,7 @@ import orjson
 from sluicegate.config import ConfigError
 from sluicegate.dialects.speech import error_body
 from sluicegate.errors import (
+    FAULTS,
     BadRequest,
     Draining,
     Internal,
@@ -96,7 +97,7 @@ class Admin:
             return self.refuse(request, error)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001  # the last stop before aiohttp's own page
+        except FAULTS as error:  # the last stop before aiohttp's own page
             log.error("an admin request failed: %s", where(error))  # noqa: TRY400  # its words may quote content
             return self.refuse(request, Internal())
 

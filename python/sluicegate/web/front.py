@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from sluicegate.dialects.speech import error_body, error_headers, status
-from sluicegate.errors import Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
+from sluicegate.errors import FAULTS, Draining, Internal, NotAllowed, NotFound, Overloaded, RequestFailed, where
 from sluicegate.exchange import Exchange
 from sluicegate.web import head
 from sluicegate.web.message import Message, credentials
@@ -110,7 +110,7 @@ class Front:
             response = self.refuse(request, error, request_id)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001  # the last stop before the connection's end
+        except FAULTS as error:  # the last stop before the connection's end
             log.error("request %s failed: %s", request_id, where(error))  # noqa: TRY400  # its words may quote content
             response = self.refuse(request, Internal(), request_id)
         if self.leaving or request.upgrades:

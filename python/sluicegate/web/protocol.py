@@ -28,7 +28,7 @@ from typing_extensions import override
 
 from sluicegate._native import Plain
 from sluicegate.config import ConfigError, Problem
-from sluicegate.errors import BadRequest, BodyTooSlow, RequestFailed, where
+from sluicegate.errors import FAULTS, BadRequest, BodyTooSlow, RequestFailed, where
 from sluicegate.web.capacity import SPARE
 from sluicegate.web.head import too_large
 from sluicegate.web.request import Parsed
@@ -244,7 +244,7 @@ class Connection(RequestHandler):
                 raise
             except ConnectionError:  # the client left
                 break
-            except Exception as error:  # noqa: BLE001  # the last stop before the loop's own handler
+            except FAULTS as error:  # the last stop before the loop's own handler
                 self.log_exception("Unhandled exception", exc_info=error)
                 self.force_close()
                 break

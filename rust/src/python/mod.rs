@@ -6,7 +6,9 @@
 // pyo3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]
 
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
+use std::panic::set_hook;
 
 mod incoming;
 mod lent;
@@ -28,6 +30,12 @@ const BUILD_PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "releas
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("build_profile", BUILD_PROFILE)?;
     module.add("version", env!("CARGO_PKG_VERSION"))?;
+    set_hook(Box::new(|panic| {
+        // Its words may quote content.
+        let place = panic.location().map_or(("", 0), |at| (at.file(), at.line()));
+        eprintln!("a panic at {}:{}", place.0, place.1);
+    }));
+    module.add("Panic", module.py().get_type::<PanicException>())?;
     module.add("Refused", module.py().get_type::<request::Refused>())?;
     module.add_class::<incoming::Heads>()?;
     module.add_class::<incoming::Plain>()?;

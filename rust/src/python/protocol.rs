@@ -311,6 +311,7 @@ impl Connection {
             if catch_unwind(AssertUnwindSafe(|| work(&mut seat.core, now, actions))).is_err() {
                 actions.clear();
                 if catch_unwind(AssertUnwindSafe(|| seat.core.poison(actions))).is_err() {
+                    actions.client.clear();
                     actions.close = true;
                 }
             }
