@@ -130,10 +130,13 @@ class Attempts:
 
     @staticmethod
     def broken(exchange: Exchange, attempt: Attempt) -> None:
-        """Give up an attempt for a fault of ours, told in-band if the core writes to the client already."""
+        """Give up an attempt for a fault of ours; a stream of which the core has written anything is told in it."""
+        attempt.end("internal_error")
         if exchange.committed:
             exchange.outcome = exchange.error_code = "internal_error"
-        attempt.end("internal_error")
+            if attempt.so_far is None or not attempt.so_far.bytes_out:
+                exchange.committed = False
+                exchange.status = 200 if exchange.bytes_before else 0
 
     def ended(
         self,

@@ -317,9 +317,9 @@ class Gateway:
 
     def _fail(self, exchange: Exchange, error: errors.RequestFailed) -> None:
         error.status = speech.status(exchange.shape, error)
+        exchange.status = exchange.status or error.status
         if not exchange.outcome:
             exchange.outcome = exchange.error_code = error.code
-            exchange.status = exchange.status or error.status
             if isinstance(error, errors.ClientLeft):
                 opened = "before_commit" if exchange.status == 200 else "before_head"  # noqa: PLR2004  # a status
                 exchange.left = "streaming" if exchange.committed else opened
@@ -332,8 +332,7 @@ class Gateway:
 
     async def _tell(self, exchange: Exchange, error: errors.RequestFailed) -> None:
         """Answer with an error; where the message is open, it ends with the error inside."""
-        untold = exchange.committed and exchange.bytes_out == exchange.bytes_before  # the core had no client yet
-        if exchange.status != 200 or untold:  # noqa: PLR2004  # a status
+        if exchange.status != 200:  # noqa: PLR2004  # a status
             self._reply_error(exchange, error)
             return
         if not exchange.committed:  # else the core has told it

@@ -22,6 +22,7 @@ from tests.kit.words import ANSWER, DONE, FINISH, GOOD, HELLO, event
 
 from sluicegate._native import Panic, World
 from sluicegate.demo.scripts import Wait, json_answer, respond
+from sluicegate.dialects.speech import HEARTBEAT
 
 #: What an attempt on a fresh connection awaits, in order.
 READY, HEAD, RELAYED, RESUMED = 1, 2, 3, 4
@@ -113,16 +114,33 @@ async def test_136_a_panic_before_an_answer_is_a_500_and_costs_no_other_request(
     await works(gateway)
 
 
-async def test_136_a_panic_where_the_relay_begins_is_no_whole_answer(gateway: Inside, trap: Trap) -> None:
+async def test_136_a_panic_where_the_relay_begins_is_a_500(gateway: Inside, trap: Trap) -> None:
     gateway.upstream.script("m", respond(HELLO, Wait(asyncio.Event())))
     trap.left = RELAYED
-    async with Wire(gateway.url) as wire:
-        await wire.send(request_bytes(chat("plain/m", stream=True), key=gateway.key))
-        assert await wire.closed_by_server() == b"", "neither an answer nor the end of one"
-    row = await gateway.row(requested_model="plain/m")
-    assert (row["status"], row["error_code"], row["bytes_out"]) == (200, "internal_error", 0)
+    answer = await gateway.ask(chat("plain/m", stream=True))
+    assert (answer.status, answer.whole, answer.error["code"]) == (500, True, "internal_error")
+    row = await gateway.row(id=answer.id)
+    assert (row["status"], row["error_code"], row["bytes_out"]) == (500, "internal_error", len(answer.body))
+    assert row["attempts"][0]["outcome"] == "internal_error"
     await asyncio.wait_for((await gateway.upstream.received()).peer_closed.wait(), 1)
     await works(gateway)
+
+
+async def test_136_91_a_panic_where_the_relay_begins_is_told_behind_a_heartbeat(trap: Trap, tmp_path: Path) -> None:
+    release = asyncio.Event()
+    async with inside(tmp_path, timeouts={"heartbeat": 1}) as gateway, Wire(gateway.url) as wire:
+        gateway.upstream.script("m", respond(b": ping\n\n", Wait(release), *GOOD))
+        trap.left = RELAYED
+        await wire.send(request_bytes(chat("plain/m", stream=True), key=gateway.key))
+        answer = await wire.head()
+        await wire.until(answer, HEARTBEAT)
+        release.set()
+        await wire.rest(answer)
+        row = await gateway.row(id=answer.id)
+        await works(gateway)
+    assert answer.body.startswith(HEARTBEAT + b'data: {"error"')
+    assert (answer.whole, answer.last_error["code"]) == (True, "internal_error")
+    assert (row["status"], row["error_code"], row["bytes_out"]) == (200, "internal_error", len(answer.body))
 
 
 async def test_136_86_a_panic_in_the_middle_of_a_stream_is_told_in_it(gateway: Inside, trap: Trap) -> None:
