@@ -1,11 +1,12 @@
 """The core in Rust, as Python sees it. What it does is told in ``rust/src``; this is the contract at the seam."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, final
 
 from aiohttp.web import RequestHandler
 
+from sluicegate.exchange import Exchange
 from typing_extensions import Buffer
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "Plain",
     "Plan",
     "Refused",
+    "Rows",
     "Segments",
     "Tariff",
     "TlsConfig",
     "World",
     "build_profile",
     "exposition",
+    "read_spool",
     "request_lines",
+    "unknown",
     "version",
 ]
 
@@ -473,3 +477,35 @@ def exposition(banks: Sequence[Bank]) -> bytes:
     Counters, gauges and histograms are summed by label set; of a level the largest is shown. The interpreter lock is
     not held meanwhile.
     """
+
+@final
+class Rows:
+    """Makes what is left of each request of one configuration, and counts it; ``rust/src/row.rs`` has the rules."""
+
+    def __new__(
+        cls, bank: Bank, families: Mapping[str, str], providers: Mapping[str, str], configuration: str
+    ) -> Rows:
+        """``families``: the names of the series that rows move; ``providers``: what ``gen_ai_provider_name`` is for an
+        upstream, if not its own name. Raises ValueError for a bank without such a series.
+        """
+
+    def admitted(self, exchange: Exchange, sequence: int, /) -> bytes:
+        """The spool's record of an exchange that may be served."""
+
+    def ended(self, exchange: Exchange, now: float, /) -> tuple[bytes, bytes | None]:
+        """Counts an exchange that ended at ``now`` (monotonic seconds).
+
+        Gives its line for the access log, without a line end, and the spool's record of it if it was admitted.
+        """
+
+def read_spool(
+    data: bytes, instance: str, /
+) -> tuple[list[tuple[str, int, *tuple[str | int | None, ...]]], dict[int, bytes], int, int, bool]:
+    """The whole frames at the beginning of a piece of a spool.
+
+    Gives the store's rows of those that ended, the records of admissions by their sequences, how many frames could not
+    be read, where the last whole one ends, and whether what stands there can never become one.
+    """
+
+def unknown(record: bytes, /) -> tuple[str | int | None, ...] | None:
+    """The columns, but for instance and sequence, of a request whose end nobody saw; None: that is no admission."""

@@ -192,6 +192,7 @@ class Attempts:
             exchange.upstream_bytes_in,
             exchange.upstream_bytes_out,
             decisive,
+            exchange.upstream_request_id,
         )
         exchange.attempts.append(record)
 

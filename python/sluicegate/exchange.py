@@ -1,8 +1,8 @@
-"""The typed record of one request's life, and the row that is left of it.
+"""The typed record of one request's life.
 
 An :class:`Exchange` is made by the edge when a request's head has arrived, filled by :mod:`sluicegate.gateway` on the
-way, and turned into a :class:`Row` when it ends. Nobody keeps a dict beside it. All are msgspec structs: a dataclass of
-30 fields costs ten times as much to make.
+way, and read by ``rust/src/python/rows.rs`` when it ends, which makes the row of it. Nobody keeps a dict beside it. All
+are msgspec structs: a dataclass of 30 fields costs ten times as much to make.
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     bytes_in: int = 0
     bytes_out: int = 0
     decisive: bool = True
+    upstream_request_id: str = ""
 
 
 class Reservation(Protocol):
@@ -286,97 +287,8 @@ class Exchange(msgspec.Struct, eq=False):
         return len(self.attempts) + (self.attempt_started is not None)
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """What is left of a request. Durations in seconds.
+class Rows(Protocol):
+    """What makes the records of exchanges: the native core's."""
 
-    ``reserved`` is the tokens that limits held for it; 0 for a request without limits. ``cost`` is in nano-dollars,
-    None while there is no price.
-    """
-
-    id: str
-    upstream_request_id: str
-    endpoint: str
-    operation: str
-    stream: bool
-    received_at: float
-    duration: float
-    caller: str
-    group: str
-    requested_model: str
-    model: str
-    target: str
-    upstream: str
-    upstream_model: str
-    credential: str
-    attempts: tuple[Attempt, ...]
-    status: int
-    error_code: str
-    outcome: str
-    usage: Usage
-    time_to_first_content: float | None
-    overhead: float
-    bytes_in: int
-    bytes_out: int
-    upstream_bytes_in: int
-    upstream_bytes_out: int
-    events: int
-    malformed_events: int
-    heartbeats: int
-    left: str
-    reserved: int
-    configuration: str
-    cost: int | None = None
-    credits: int | None = None
-    price: str = ""
-
-
-def row(exchange: Exchange, ended: float, configuration: str) -> Row:
-    """The row of an ended exchange. Overhead is the time in which nothing was asked of an upstream."""
-    upstream_time = 0.0
-    if exchange.dispatched is not None:
-        upstream_time = (exchange.answered if exchange.answered is not None else ended) - exchange.dispatched
-        upstream_time -= exchange.between
-    attempts = tuple(exchange.attempts)
-    bytes_in, bytes_out = exchange.upstream_bytes_in, exchange.upstream_bytes_out
-    for attempt in attempts:
-        if not attempt.decisive:
-            bytes_in += attempt.bytes_in
-            bytes_out += attempt.bytes_out
-    duration = ended - exchange.received
-    return Row(
-        id=exchange.id,
-        upstream_request_id=exchange.upstream_request_id,
-        endpoint=exchange.endpoint.name,
-        operation=exchange.endpoint.operation,
-        stream=exchange.stream,
-        received_at=exchange.received_at,
-        duration=duration,
-        caller=exchange.caller,
-        group=exchange.group,
-        requested_model=exchange.requested_model,
-        model=exchange.model,
-        target=exchange.target,
-        upstream=exchange.upstream,
-        upstream_model=exchange.upstream_model,
-        credential=exchange.credential,
-        attempts=attempts,
-        status=exchange.status,
-        error_code=exchange.error_code,
-        outcome=exchange.outcome,
-        usage=exchange.usage,
-        time_to_first_content=exchange.time_to_first_content,
-        overhead=max(0.0, duration - upstream_time),
-        bytes_in=exchange.client.bytes_in,
-        bytes_out=exchange.bytes_out,
-        upstream_bytes_in=bytes_in,
-        upstream_bytes_out=bytes_out,
-        events=exchange.events,
-        malformed_events=exchange.malformed_events,
-        heartbeats=exchange.heartbeats,
-        left=exchange.left,
-        reserved=exchange.reservation.tokens if exchange.reservation is not None else 0,
-        configuration=configuration,
-        cost=exchange.cost,
-        credits=exchange.credits,
-        price=exchange.priced.version if exchange.priced is not None else "",
-    )
+    def admitted(self, exchange: Exchange, sequence: int, /) -> bytes:
+        """The spool's record of one that may be served."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from sluicegate import errors
 from sluicegate.attempts import Journey
 from sluicegate.dialects import pages, request, speech
-from sluicegate.exchange import row
 from sluicegate.heartbeats import Heartbeats
 from sluicegate.policy.routing import Routes, no_such_model
 from sluicegate.policy.seats import spoken
@@ -63,6 +62,8 @@ class Gateway:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
+        providers = {name: upstream.dialect for name, upstream in settings.upstreams.items()}
+        self._rows = metrics.rows(settings.version, providers)
         self._log = log
         self._ledger = ledger
         self._prices = prices
@@ -83,7 +84,6 @@ class Gateway:
             metrics.watch(CONNECTIONS, self._upstreams.connections),
             metrics.watch(HELD, lambda: {(): self._upstreams.held}),
         )
-        metrics.configured({name: upstream.dialect for name, upstream in settings.upstreams.items()})
 
     async def answer(self, exchange: Exchange) -> None:
         """Serve one exchange: reply, or open, relay and end. Raises only CancelledError, when the client left."""
@@ -121,7 +121,7 @@ class Gateway:
         if shares := self._limiter.of(caller, route):
             exchange.reservation = await self._limiter.admit(shares, route, ask, len(body), self._prices.at)
         if self._ledger is not None:
-            self._ledger.admit(exchange, self._settings.version)
+            self._ledger.admit(exchange, self._rows)
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))
 
     # --- the steps, in order ---
@@ -360,11 +360,10 @@ class Gateway:
         exchange.recorded = True
         self._prices.settle(exchange)
         self._attempts.write_down(exchange, exchange.outcome, decisive=True)
-        ended = row(exchange, time.monotonic(), self._settings.version)
-        if self._ledger is not None and exchange.sequence:
-            self._ledger.finish(exchange.sequence, ended)
-        self._metrics.finished(ended)
-        self._log.record(ended)
+        line, record = self._rows.ended(exchange, time.monotonic())
+        if self._ledger is not None and record is not None:
+            self._ledger.finish(record)
+        self._log.record(line)
 
     # --- the end ---
 

@@ -11,6 +11,7 @@
 //! - [`relay`]: one stream from an upstream to a client. [`answer`]: one request's answer, streamed or whole.
 //! - [`connection`]: one pooled socket's life.
 //! - [`tariff`]: what tokens cost, and what that is in credits.
+//! - [`row`]: what is left of a request: a line of the log, a record of the spool, figures in the metrics.
 //! - [`metrics`]: counters and histograms in fixed arrays, and their text.
 //!
 //! Nothing here does I/O, reads a clock or knows Python, but for `python/`, the seam to asyncio.
@@ -32,6 +33,7 @@ pub mod plan;
 pub mod python;
 pub mod relay;
 pub mod request;
+pub mod row;
 #[cfg(test)]
 mod seeds;
 pub mod sse;

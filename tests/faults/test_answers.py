@@ -86,7 +86,9 @@ async def test_96_a_bomb_is_never_lit(scene: Scene, kind: str, stream: bool) -> 
     assert scene.gateway.rss - before < 16 * MIB
 
 
-@pytest.mark.parametrize("body", [gzip.compress(ANSWER)[:40], gzip.compress(ANSWER) + b"garbage"])
+@pytest.mark.parametrize(
+    "body", [gzip.compress(ANSWER)[:40], gzip.compress(ANSWER) + b"garbage"], ids=["cut", "garbage behind it"]
+)
 async def test_97_broken_gzip_is_an_error(scene: Scene, body: bytes) -> None:
     await refused(scene, encoded("gzip", body, "application/json"), 502, "upstream_encoded", stream=False)
 

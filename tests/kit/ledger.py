@@ -1,19 +1,116 @@
-"""Records as the gateway leaves them, spools full of them, and what a store then says."""
+"""Records as the gateway leaves them, spools full of them, and what a store then says.
+
+Records are written and read here by hand: what the gateway makes of them, and of them alone, is compared with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import Struct
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
 from sluicegate.ledger.drain import Drain
-from sluicegate.ledger.records import Admitted, Finished
 from sluicegate.ledger.spool import Spool
 from sluicegate.store.interface import COLUMNS, Row, Store
 from sluicegate.store.sqlite import Sqlite
+
+#: Kinds of records, and their frames: length and CRC, then kind and sequence.
+ADM, FIN = 0x11, 0x12
+_HEAD, _KIND, _BOTH = Struct("<II"), Struct("<BQ"), Struct("<IIBQ")
+#: A frame as read: its kind (0 if it is damaged), its sequence, the record's bytes, and where it ends.
+Frame = tuple[int, int, bytes, int]
+
+
+class Admitted(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A request that may be served, before it goes anywhere. ``received_at`` is in microseconds since 1970."""
+
+    received_at: int
+    id: str
+    endpoint: str
+    stream: bool
+    caller: str
+    caller_group: str
+    requested_model: str
+    model: str
+    configuration: str
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A request that has ended. Fields are the store's columns but the first two, in their order."""
+
+    received_at: int
+    id: str
+    upstream_request_id: str
+    endpoint: str
+    stream: bool
+    duration: int
+    caller: str
+    caller_group: str
+    requested_model: str
+    model: str
+    target: str
+    upstream_model: str
+    credential: str
+    attempts: str
+    status: int
+    error_code: str
+    outcome: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    input_provenance: str
+    output_provenance: str
+    cost: int | None
+    credits: int | None
+    price: str
+    configuration: str
+    first_content: int | None
+    bytes_in: int
+    bytes_out: int
+    upstream_bytes_in: int
+    upstream_bytes_out: int
+
+
+def frame(sequence: int, record: Admitted | Finished) -> bytes:
+    """The bytes of a record in a spool."""
+    return framed(FIN if isinstance(record, Finished) else ADM, sequence, msgspec.msgpack.encode(record))
+
+
+def framed(kind: int, sequence: int, packed: bytes) -> bytes:
+    """The bytes of whatever stands in a record's place."""
+    body = _KIND.pack(kind, sequence) + packed
+    return _HEAD.pack(len(body), crc32(body)) + body
+
+
+def frames(data: bytes) -> Iterator[Frame]:
+    """The frames of ``data`` that are whole."""
+    place, size = 0, len(data)
+    while place + _BOTH.size <= size:
+        length, check, kind, sequence = _BOTH.unpack_from(data, place)
+        end = place + _HEAD.size + length
+        if end > size:
+            return
+        agrees = crc32(data[place + _HEAD.size : end]) == check
+        yield kind if agrees else 0, sequence, data[place + _BOTH.size : end], end
+        place = end
+
+
+def read_admitted(record: bytes) -> Admitted:
+    """An admission by its record's bytes."""
+    return msgspec.msgpack.decode(record, type=Admitted)
+
+
+def read_finished(record: bytes) -> Finished:
+    """An end by its record's bytes."""
+    return msgspec.msgpack.decode(record, type=Finished)
+
 
 NOON = 1_795_348_800_000_000
 """2026-11-22 12:00 UTC, in microseconds."""
@@ -104,9 +201,9 @@ def fill(into: Spool, script: str) -> None:
     for word in script.split():
         number = int(word[1:])
         if word[0] == "+":
-            into.admit(number, admitted(number))
+            into.admit(frame(number, admitted(number)))
         else:
-            into.finish(number, finished(number))
+            into.finish(frame(number, finished(number)))
 
 
 def drained(path: Path, store: Store) -> Drain:

@@ -9,11 +9,22 @@ import sqlite3
 from typing import Any
 
 import pytest
-from tests.kit.ledger import admitted, column, drained, every_row, fill, finished, outcomes, spool, sqlite
+from tests.kit.ledger import (
+    admitted,
+    column,
+    drained,
+    every_row,
+    fill,
+    finished,
+    frame,
+    frames,
+    outcomes,
+    spool,
+    sqlite,
+)
 
 from sluicegate.ledger import segments
 from sluicegate.ledger.drain import Drain
-from sluicegate.ledger.records import frames
 from sluicegate.store.interface import GROUPS, Store
 from sluicegate.store.sqlite import Sqlite
 
@@ -246,13 +257,13 @@ def test_hostile_figures_stop_at_the_end_of_their_column(tmp_path: Path) -> None
     most = 2**63 - 1
     with spool(tmp_path / "spool") as one:
         for number in range(1, 4):
-            one.admit(number, admitted(number))
-            one.finish(number, finished(number, input_tokens=2**53 - 1, cost=most, credits=most))
+            one.admit(frame(number, admitted(number)))
+            one.finish(frame(number, finished(number, input_tokens=2**53 - 1, cost=most, credits=most)))
 
     with sqlite(tmp_path) as store:
         drained(one.path, store)
         with spool(tmp_path / "spool") as other:
-            other.finish(4, finished(4, cost=most, credits=1))
+            other.finish(frame(4, finished(4, cost=most, credits=1)))
         drained(other.path, store)
 
         assert [(4, 3 * (2**53 - 1) + 100, most, most)] == [(row[0], row[1], row[6], row[7]) for row in daily(store)]

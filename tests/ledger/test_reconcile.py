@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.kit.ledger import NOON, finished, spool, sqlite
+from tests.kit.ledger import NOON, finished, frame, spool, sqlite
 from tests.kit.ledger import drained as drain
 
 from sluicegate.ledger.reconcile import Difference, NotAnExport, compare, read_export
@@ -38,7 +38,7 @@ def fill(store: Sqlite, folder: Path, **ids: str) -> None:
             ident, _, output = name.partition(":")
             tokens = int(output or 50)
             row = finished(number, upstream_request_id=ident, output_tokens=tokens, target="a/small")
-            into.finish(into.next_sequence(), row)
+            into.finish(frame(into.next_sequence(), row))
         path = into.path
     drain(path, store)
 

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.ledger import ADMITTED, FINISHED, Lost, admitted, fill, finished, spool
+from tests.kit.ledger import ADM, FIN, FINISHED, Lost, admitted, fill, finished, frame, frames, spool
 
 from sluicegate.ledger import segments
-from sluicegate.ledger.records import admitted as read_admitted
-from sluicegate.ledger.records import finished as read_finished
-from sluicegate.ledger.records import frame, frames
 from sluicegate.ledger.spool import Spool, SpoolFull
 
 
@@ -67,29 +64,11 @@ def until_full(write: Callable[[int], None]) -> int:
     raise AssertionError("it never was full")
 
 
-ADM, FIN = 0x11, 0x12
-
-
 def test_two_records_for_each_request(tmp_path: Path) -> None:
     with spool(tmp_path) as one:
         fill(one, "+1 +2 -2 -1")
 
     assert [(ADM, 1), (ADM, 2), (FIN, 2), (FIN, 1)] == records(one.path)
-
-
-def test_a_record_is_read_as_it_was_written() -> None:
-    (kind, sequence, payload, _), (_, last, other, end) = frames(frame(7, ADMITTED) + frame(2**64 - 1, FINISHED))
-
-    assert (ADM, 7, 2**64 - 1) == (kind, sequence, last)
-    assert (ADMITTED, FINISHED) == (read_admitted(payload), read_finished(other))
-    assert end == len(frame(7, ADMITTED) + frame(2**64 - 1, FINISHED))
-
-
-def test_what_a_caller_sent_cannot_break_a_record() -> None:
-    hostile = admitted(1, requested_model="\ud800\0\n\x1b[2J", id="\N{SNOWMAN}" * 300)
-    ((_, _, payload, _),) = frames(frame(1, hostile))
-
-    assert read_admitted(payload) == admitted(1, requested_model="?\0\n\x1b[2J", id="\N{SNOWMAN}" * 300)
 
 
 def test_each_record_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +108,7 @@ def test_a_short_write_is_cut_back(tmp_path: Path, disk: Disk) -> None:
         fill(one, "+1")
         disk.room = 30
         with pytest.raises(SpoolFull):
-            one.admit(2, admitted(2))
+            one.admit(frame(2, admitted(2)))
         disk.room = None
         fill(one, "+3 -1 -3")
 
@@ -141,7 +120,7 @@ def test_a_short_write_that_cannot_be_cut_back_ends_the_segment(tmp_path: Path, 
         fill(one, "+1")
         disk.room, disk.cannot_cut = 30, True
         with pytest.raises(SpoolFull):
-            one.admit(2, admitted(2))
+            one.admit(frame(2, admitted(2)))
         disk.room = None
         fill(one, "+3 -1 -3")
 
@@ -155,10 +134,10 @@ def test_a_disk_that_takes_nothing_refuses_admissions_and_loses_no_end(tmp_path:
     with spool(tmp_path, lost=lost) as one:
         fill(one, "+1 +2")
         disk.error = error
-        one.finish(1, finished(1))
-        one.finish(2, finished(2))
+        one.finish(frame(1, finished(1)))
+        one.finish(frame(2, finished(2)))
         with pytest.raises(SpoolFull):
-            one.admit(3, admitted(3))
+            one.admit(frame(3, admitted(3)))
         assert 2 == one.late
         disk.error = 0
         fill(one, "+4 -4")
@@ -183,7 +162,7 @@ def test_what_waits_in_memory_is_bounded_and_what_is_lost_is_counted(tmp_path: P
     with spool(tmp_path, lost=lost) as one:
         disk.error = errno.ENOSPC
         for number in range(10_003):
-            one.finish(number, FINISHED)
+            one.finish(frame(number, FINISHED))
         assert (10_000, 3) == (one.late, lost.rows)
 
     assert 10_003 == lost.rows
@@ -191,9 +170,9 @@ def test_what_waits_in_memory_is_bounded_and_what_is_lost_is_counted(tmp_path: P
 
 def test_room_for_the_end_of_every_admitted_request_is_kept(tmp_path: Path) -> None:
     with spool(tmp_path, size=100_000) as one:
-        admissions = until_full(lambda number: one.admit(number, admitted(number)))
+        admissions = until_full(lambda number: one.admit(frame(number, admitted(number))))
         for number in range(1, admissions):
-            one.finish(number, finished(number))
+            one.finish(frame(number, finished(number)))
         assert one.used <= 100_000
 
     assert 40 < admissions < 50

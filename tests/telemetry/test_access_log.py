@@ -1,4 +1,4 @@
-"""A line per request, one event per line whatever is in it, and a loop that never waits for a slow reader."""
+"""A line per request, and a loop that never waits for a slow reader."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import json
 import os
 import threading
 
-import msgspec
 import pytest
-from tests.telemetry.rows import STREAMED, row
 
-from sluicegate.exchange import Row
-from sluicegate.telemetry.access_log import AccessLog, line
+from sluicegate.telemetry.access_log import AccessLog
 
 
 class Dropped:
@@ -35,36 +32,8 @@ def pipe() -> Iterator[tuple[FileIO, FileIO]]:
         yield reading, writing
 
 
-HOSTILE = {
-    "a line end": "fast\n{}",
-    "carriage return": "fast\r\nlevel=error",
-    "terminal escape": "\x1b[2J\x1b]0;owned\x07",
-    "NUL, DEL and C1": "\x00\x7f\x9b31m\x85",
-    "line separators": "a\u2028b\u2029c",
-    "right-to-left override": "gnp\u202eexe",
-    "lone surrogate": "a\ud800b",
-    "quote and backslash": '","status":500,"x":"\\',
-    "umlaut and emoji": "Füß 🚰",
-}
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("member", ["id", "caller", "requested_model", "upstream_request_id", "endpoint"])
-def test_141_a_line_is_one_event_whatever_is_in_it(member: str, text: str) -> None:
-    written = line(row(**{member: text}))
-
-    assert all(0x20 <= byte < 0x7F for byte in written)
-    assert json.loads(written) == {**as_json(STREAMED), member: text}
-
-
-def as_json(row: Row) -> dict[str, object]:
-    loaded = json.loads(json.dumps(msgspec.to_builtins(row)))
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-def test_a_line_says_all_that_the_row_says() -> None:
-    assert list(json.loads(line(STREAMED))) == list(Row.__struct_fields__)
+def line(number: int | str) -> bytes:
+    return b'{"id":"req_%s"}' % str(number).encode()
 
 
 def test_lines_reach_the_stream_in_order(pipe: tuple[FileIO, FileIO]) -> None:
@@ -72,7 +41,7 @@ def test_lines_reach_the_stream_in_order(pipe: tuple[FileIO, FileIO]) -> None:
     dropped = Dropped()
     log = AccessLog(writing, dropped)
     for number in range(20):
-        log.record(row(id=f"req_{number}"))
+        log.record(line(number))
     log.close()
     writing.close()
 
@@ -85,7 +54,7 @@ def test_a_line_arrives_while_the_gateway_serves_on(pipe: tuple[FileIO, FileIO])
     reading, writing = pipe
     log = AccessLog(writing, Dropped())
     for number in range(3):
-        log.record(row(id=f"req_{number}"))
+        log.record(line(number))
         assert json.loads(reading.read(65536))["id"] == f"req_{number}"
     log.close()
 
@@ -96,7 +65,7 @@ def test_a_reader_that_stalls_costs_lines_and_never_time(pipe: tuple[FileIO, Fil
     log = AccessLog(writing, dropped, limit=200)
     recorded = 0
     while not dropped.seen.is_set():
-        log.record(row(id=f"req_{recorded}"))
+        log.record(line(recorded))
         recorded += 1
     assert recorded < 1_000
 
@@ -116,11 +85,11 @@ def test_a_reader_that_is_gone_is_counted_and_nothing_else(pipe: tuple[FileIO, F
     dropped = Dropped()
     log = AccessLog(writing, dropped)
     for _ in range(10):
-        log.record(STREAMED)
+        log.record(line(1))
     log.close()
 
     assert dropped.lines == 10
-    log.record(STREAMED)
+    log.record(line(1))
     assert dropped.lines == 11
 
 
@@ -132,40 +101,30 @@ def test_writers_that_share_a_pipe_do_not_cut_into_each_other(pipe: tuple[FileIO
     drain.start()
     for number in range(500):
         for name, log in zip("ab", logs, strict=True):
-            log.record(row(id=f"{name}{number}"))
+            log.record(line(f"{name}{number}"))
     for log in logs:
         log.close()
     writing.close()
     drain.join()
 
     ids = sorted(json.loads(text)["id"] for text in b"".join(received).splitlines())
-    assert ids == sorted(f"{name}{number}" for name in "ab" for number in range(500))
+    assert ids == sorted(f"req_{name}{number}" for name in "ab" for number in range(500))
 
 
 def test_the_last_1000_rows_are_at_hand_newest_first() -> None:
     log = AccessLog(None, Dropped())
     for number in range(1_500):
-        log.record(row(id=f"req_{number}"))
+        log.record(line(number))
 
     assert [entry["id"] for entry in json.loads(log.recent())] == [f"req_{number}" for number in range(1_499, 499, -1)]
     assert json.loads(AccessLog(None, Dropped()).recent()) == []
-
-
-def test_names_of_megabytes_are_not_kept() -> None:
-    log = AccessLog(None, Dropped())
-    for _ in range(20):
-        log.record(row(requested_model="m" * 2**20, upstream_model="u" * 2**20, upstream_request_id="i" * 2**20))
-
-    entry = json.loads(log.recent())[0]
-    assert (entry["requested_model"], entry["upstream_model"]) == ("m" * 256 + "...", "u" * 256 + "...")
-    assert len(log.recent()) < 50_000
 
 
 def test_a_full_disk_is_counted() -> None:
     dropped = Dropped()
     with FileIO("/dev/full", "w") as full:
         log = AccessLog(full, dropped)
-        log.record(STREAMED)
+        log.record(line(1))
         log.close()
 
     assert dropped.lines == 1

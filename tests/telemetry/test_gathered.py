@@ -9,7 +9,7 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 import pytest
-from tests.telemetry.rows import row
+from tests.telemetry.rows import STREAMED, leave
 
 import sluicegate
 from sluicegate.telemetry.gathered import Gathered, count_in, read_from, shared_memory
@@ -67,7 +67,7 @@ def test_workers_are_summed_and_what_they_say_alike_is_not() -> None:
         gathered.add(worker.bank, os.getpid())
         worker.stream_opened()
         for _ in range(number + 1):
-            worker.finished(row())
+            leave(worker, STREAMED)
     seen = shown(gathered)
 
     assert seen["sluicegate_request_duration_seconds_count"] == 6
@@ -80,7 +80,7 @@ def test_many_generations_of_workers_add_up() -> None:
     for generation in range(1, 6):
         worker = Metrics()
         gathered.add(worker.bank, os.getpid())
-        worker.finished(row())
+        leave(worker, STREAMED)
         gathered.end(worker.bank, os.getpid())
         now = shown(gathered)["sluicegate_request_duration_seconds_count"]
         assert now == generation > before
@@ -95,7 +95,7 @@ def test_a_worker_of_another_version_is_shown_with_its_own_series() -> None:
     gathered, known = Gathered(), Metrics()
     gathered.add(worker, os.getpid())
     gathered.add(known.bank, os.getpid())
-    known.finished(row())
+    leave(known, STREAMED)
 
     assert shown(gathered)["sluicegate_request_duration_seconds_count"] == 1
     gathered.end(worker, os.getpid(), table)

@@ -14,10 +14,10 @@ import threading
 
 from prometheus_client.parser import text_string_to_metric_families
 import pytest
-from tests.telemetry.rows import USAGE, row
+from tests.telemetry.rows import ENDED, STREAMED, USAGE, Row, exchange, leave, row
 
 from sluicegate import _native
-from sluicegate.exchange import Provenance, Row, Tokens, Usage
+from sluicegate.exchange import Provenance, Tokens, Usage
 from sluicegate.telemetry.gathered import Gathered
 from sluicegate.telemetry.metrics import OTHER, Metrics
 from sluicegate.telemetry.series import CONNECTIONS, SERIES, Series
@@ -69,7 +69,7 @@ def asked(row: Row, **more: str) -> dict[str, str]:
 
 
 def expected(rows: list[Row]) -> dict[Sample, float]:
-    """What the rows say, series by series: the slow twin of Metrics.finished."""
+    """What the rows say, series by series: the slow twin of rust/src/row/counts.rs."""
     counters: Counter[Sample] = Counter()
     observed: dict[Sample, list[float]] = defaultdict(list)
     for ended in rows:
@@ -168,8 +168,7 @@ def some_rows(count: int, seed: int) -> list[Row]:
 def test_every_figure_is_what_the_rows_say() -> None:
     metrics = Metrics()
     rows = some_rows(2000, seed=7)
-    for ended in rows:
-        metrics.finished(ended)
+    leave(metrics, *rows)
 
     seen = ours(shown(metrics))
     for key, value in expected(rows).items():
@@ -191,8 +190,7 @@ def test_promtool_finds_nothing_to_say(requests: int) -> None:
     metrics = Metrics()
     rows = list(some_rows(requests, seed=3))
     metrics.watch(CONNECTIONS, lambda: {(ended.upstream, "idle"): 1 for ended in rows})
-    for ended in rows:
-        metrics.finished(ended)
+    leave(metrics, *rows)
 
     assert promtool(exposition(metrics)) == "exit 0"
 
@@ -200,10 +198,9 @@ def test_promtool_finds_nothing_to_say(requests: int) -> None:
 def test_100000_junk_models_do_not_grow_a_scrape() -> None:  # fault 43
     metrics = Metrics()
     refused = {"model": OTHER, "target": "", "upstream": "", "status": 404, "error_code": "model_not_found"}
-    metrics.finished(row(**refused, requested_model="junk"))
+    leave(metrics, row(**refused, requested_model="junk"))
     series = len(shown(metrics))
-    for number in range(100_000):
-        metrics.finished(row(**refused, requested_model=f"junk-{number}"))
+    leave(metrics, *(row(**refused, requested_model=f"junk-{number}") for number in range(100_000)))
 
     assert len(shown(metrics)) == series
     assert (
@@ -216,9 +213,10 @@ def test_100000_junk_models_do_not_grow_a_scrape() -> None:  # fault 43
 
 def test_names_that_slip_through_stop_at_the_cap_and_are_counted_as_other() -> None:
     metrics = Metrics()
+    left = metrics.rows("1", {})
     sizes = []
     for number in range(20_000):
-        metrics.finished(row(model=f"junk-{number}", target=f"a/junk-{number}"))
+        left.ended(exchange(row(model=f"junk-{number}", target=f"a/junk-{number}")), ENDED)
         if number in {9_999, 19_999}:
             sizes.append(exposition(metrics).count(b"\n"))
 
@@ -234,7 +232,7 @@ def test_names_that_slip_through_stop_at_the_cap_and_are_counted_as_other() -> N
 def test_labels_from_the_configuration_may_hold_anything() -> None:
     odd = 'a "quoted\\name"\nsluicegate_requests_total{} 9'
     metrics = Metrics()
-    metrics.finished(row(model=odd, target=f"a/{odd}"))
+    leave(metrics, row(model=odd, target=f"a/{odd}"))
 
     assert counted(metrics, "sluicegate_requests_total", model=odd, target=f"a/{odd}", status="200", error_type="") == 1
     assert promtool(exposition(metrics)) == "exit 0"
@@ -242,10 +240,9 @@ def test_labels_from_the_configuration_may_hold_anything() -> None:
 
 def test_a_provider_is_called_what_the_configuration_calls_it() -> None:
     metrics = Metrics()
-    metrics.finished(row())
-    metrics.configured({"a": "example.cloud"})
-    metrics.finished(row())
-    metrics.finished(row(upstream="b", target="b/small"))
+    for providers in ({}, {"a": "example.cloud"}):
+        metrics.rows("1", providers).ended(exchange(row()), ENDED)
+    leave(metrics, row(upstream="b", target="b/small"))
 
     counts = {
         dict(labels)["gen_ai_provider_name"]: value
@@ -297,8 +294,7 @@ def test_requests_on_many_threads_are_all_counted() -> None:
     metrics = Metrics()
 
     def ask() -> None:
-        for _ in range(2_000):
-            metrics.finished(row())
+        leave(metrics, *([STREAMED] * 2_000))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -334,10 +330,10 @@ def test_a_series_is_named_as_prometheus_asks(series: Series) -> None:
 
 def test_usage_that_nobody_reported_is_no_zero() -> None:
     metrics = Metrics()
-    metrics.finished(row(usage=Usage()))
+    leave(metrics, row(usage=Usage()))
 
     assert [name for name, _ in shown(metrics) if name.startswith(("sluicegate_tokens", "gen_ai_client"))] == []
-    metrics.finished(row(usage=USAGE))
+    leave(metrics, row(usage=USAGE))
     assert (
         counted(
             metrics,

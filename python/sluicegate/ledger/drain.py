@@ -10,28 +10,20 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import logging
 from pathlib import Path
 
-import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import replace
 
+from sluicegate import _native
 from sluicegate.ledger import segments
-from sluicegate.ledger.records import (
-    ADMITTED,
-    FINISHED,
-    LONGEST,
-    Admitted,
-    Finished,
-    admitted,
-    finished,
-    frames,
-    unbelievable,
-)
 from sluicegate.store.interface import Batch, Place, Row, Store
 
 #: Bytes read at a time: about 600 requests.
 _READ = 512 << 10
+#: The longest record there can be, in bytes.
+_LONGEST = 1 << 16
 #: Set aside: a segment that cannot be read to its end.
 DAMAGED = ".damaged"
 
@@ -66,34 +58,23 @@ class Drain:
         if numbers[0] > place.segment:
             place = Place(numbers[0], 0)
         data = segments.read_segment(self._spool, place.segment, place.offset, _READ)
-        rows, settled, end = self._read(data)
+        rows, settled, end, wrong = self._read(data)
         final = dead or len(numbers) > 1
-        wrong = unbelievable(data, end)
         if end == 0 and final and (wrong or len(data) < _READ):
             return self._next_segment(place, torn=bool(data))
         if end:
             self._commit(Batch(self._name, rows, Place(place.segment, place.offset + end), settled=settled))
         return bool(end) and (final or len(data) == _READ)
 
-    def _read(self, data: bytes) -> tuple[list[Row], list[int], int]:
-        rows: list[Row] = []
-        settled: list[int] = []
-        end = 0
-        for kind, sequence, payload, end in frames(data):  # noqa: B007  # the last one's end is asked for below
-            if kind == ADMITTED:
-                self._running[sequence] = payload
-            elif kind == FINISHED and (record := finished(payload)) is not None:
-                rows.append((self._name, sequence, *astuple(record)))
-                settled.append(sequence)
-            else:
-                self.damaged += 1
-        return rows, settled, end
+    def _read(self, data: bytes) -> tuple[Sequence[Row], list[int], int, bool]:
+        rows, admitted, damaged, end, unbelievable = _native.read_spool(data, self._name)
+        self._running.update(admitted)
+        self.damaged += damaged
+        return rows, [sequence for _, sequence, *_ in rows], end, unbelievable
 
     def _commit(self, batch: Batch) -> None:
         try:
-            self._store.write(
-                msgspec.structs.replace(batch, settled=[number for number in batch.settled if number in self._kept])
-            )
+            self._store.write(replace(batch, settled=[number for number in batch.settled if number in self._kept]))
         except BaseException:
             self._place = None  # what the store has is asked again
             raise
@@ -116,7 +97,7 @@ class Drain:
     def _set_aside(self, place: Place) -> None:
         """A torn last record is what a power cut leaves; more than that is kept for whoever wants to look."""
         file = segments.segment_file(self._spool, place.segment)
-        if file.exists() and file.stat().st_size - place.offset > LONGEST:
+        if file.exists() and file.stat().st_size - place.offset > _LONGEST:
             self.damaged += 1
             aside = self._spool.with_name(f"{self._name}-{place.segment:08}{DAMAGED}")
             file.rename(aside)
@@ -125,9 +106,9 @@ class Drain:
     def _bury(self) -> bool:
         """Its owner is dead and every file is read: what was admitted and never ended is unknown."""
         rows = [
-            (self._name, sequence, *astuple(unknown(record)))
-            for sequence, payload in self._running.items()
-            if (record := admitted(payload)) is not None
+            (self._name, sequence, *values)
+            for sequence, record in self._running.items()
+            if (values := _native.unknown(record)) is not None
         ]
         place = self._place or Place()
         self._commit(Batch(self._name, rows, place, settled=list(self._running)))
@@ -150,49 +131,8 @@ class Drain:
     def _admitted_before(self, place: Place) -> dict[int, bytes]:
         if not place.offset:
             return {}
-        found: dict[int, bytes] = {}
-        for kind, sequence, payload, _ in frames(segments.read_segment(self._spool, place.segment, 0, place.offset)):
-            if kind == ADMITTED:
-                found[sequence] = payload
-            elif kind == FINISHED:
-                found.pop(sequence, None)
-        return found
-
-
-def unknown(record: Admitted) -> Finished:
-    """Give the end of a request that nobody saw."""
-    return Finished(
-        received_at=record.received_at,
-        id=record.id,
-        upstream_request_id="",
-        endpoint=record.endpoint,
-        stream=record.stream,
-        duration=0,
-        caller=record.caller,
-        caller_group=record.caller_group,
-        requested_model=record.requested_model,
-        model=record.model,
-        target="",
-        upstream_model="",
-        credential="",
-        attempts="",
-        status=0,
-        error_code="",
-        outcome="unknown",
-        input_tokens=0,
-        output_tokens=0,
-        cached_tokens=0,
-        cache_write_tokens=0,
-        reasoning_tokens=0,
-        input_provenance="none",
-        output_provenance="none",
-        cost=None,
-        credits=None,
-        price="",
-        configuration=record.configuration,
-        first_content=None,
-        bytes_in=0,
-        bytes_out=0,
-        upstream_bytes_in=0,
-        upstream_bytes_out=0,
-    )
+        data = segments.read_segment(self._spool, place.segment, 0, place.offset)
+        rows, admitted, *_ = _native.read_spool(data, self._name)
+        for _, sequence, *_ in rows:
+            admitted.pop(sequence, None)
+        return admitted

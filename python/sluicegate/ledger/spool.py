@@ -2,6 +2,7 @@
 
 Rules of this file:
 
+- What a record is, ``rust/src/row/record.rs`` says. Here it is bytes.
 - ``admit`` is called before a request goes anywhere, ``finish`` before its answer's end is written. Both are
   synchronous: after them a killed process has lost nothing. What a power cut takes is ``fsync``'s affair.
 - A write that was short is cut back, so that the next record starts where a record starts; if even that fails, the
@@ -22,7 +23,6 @@ import threading
 import time
 from typing import Literal
 
-from sluicegate.ledger.records import Admitted, Finished, frame
 from sluicegate.ledger.segments import create_instance, segment_file, size_of
 
 #: Bytes of a segment; smaller where the whole spool is small.
@@ -89,9 +89,8 @@ class Spool:
         self._sequence += 1
         return self._sequence
 
-    def admit(self, sequence: int, record: Admitted) -> None:
-        """Write down that a request may be served. Raises SpoolFull, and then nothing was written."""
-        data = frame(sequence, record)
+    def admit(self, data: bytes) -> None:
+        """Write down that a request may be served: its record. Raises SpoolFull, and then nothing was written."""
         with self._lock:
             if self._late and not self._write_late():
                 raise SpoolFull
@@ -105,11 +104,10 @@ class Spool:
                 raise SpoolFull from error
             self._open += 1
 
-    def finish(self, sequence: int, record: Finished, *, admitted: bool = True) -> None:
-        """Write down how a request ended. Never raises; ``admitted``: its admission was written."""
-        data = frame(sequence, record)
+    def finish(self, data: bytes) -> None:
+        """Write down how an admitted request ended: its record. Never raises."""
         with self._lock:
-            self._open -= admitted
+            self._open -= 1
             if self._late:  # it stands behind them
                 self._keep_late(data)
                 return

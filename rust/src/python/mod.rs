@@ -17,6 +17,7 @@ mod outcome;
 mod plan;
 mod protocol;
 mod request;
+mod rows;
 mod seat;
 mod tariff;
 mod world;
@@ -46,9 +47,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<plan::TlsConfig>()?;
     module.add_class::<request::Ask>()?;
     module.add_class::<request::Segments>()?;
+    module.add_class::<rows::Rows>()?;
     module.add_class::<tariff::Tariff>()?;
     module.add_class::<world::World>()?;
     module.add_function(wrap_pyfunction!(request::request_lines, module)?)?;
     module.add_function(wrap_pyfunction!(metrics::exposition, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::read_spool, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::unknown, module)?)?;
     module.add_class::<Bank>()
 }

@@ -1,0 +1,316 @@
+//! What is left of a request, as Python sees it: an exchange goes in, bytes come out.
+
+use crate::dialect::Tokens;
+use crate::metrics::Bank as CoreBank;
+use crate::row::{self, Attempt, Counts, Families, Row, Usage, Value};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::metrics::Bank;
+
+/// Counts end here: what a column of every store, and every reader of JSON, holds.
+const MOST: u64 = (1 << 53) - 1;
+
+/// Makes the rows of one configuration.
+#[pyclass(frozen, module = "sluicegate._native")]
+pub struct Rows {
+    counts: Counts,
+    configuration: PyBackedStr,
+}
+
+#[pymethods]
+impl Rows {
+    /// `families` are the names of the series that rows move; `providers` what each upstream is called in them.
+    #[new]
+    fn new(
+        bank: &Bank,
+        families: HashMap<String, String>,
+        providers: HashMap<String, String>,
+        configuration: PyBackedStr,
+    ) -> PyResult<Self> {
+        let bank: Arc<CoreBank> = bank.shared();
+        let counts = Counts::new(bank, &named(families)?, providers).map_err(PyValueError::new_err)?;
+        Ok(Self { counts, configuration })
+    }
+
+    /// The spool's record of an exchange that may be served.
+    #[pyo3(signature = (exchange, sequence, /))]
+    fn admitted<'py>(&self, exchange: &Bound<'py, PyAny>, sequence: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let py = exchange.py();
+        let told = Told(exchange.clone());
+        let row = Row {
+            id: told.text(intern!(py, "id"))?,
+            endpoint: told.of(intern!(py, "endpoint"))?.text(intern!(py, "name"))?,
+            stream: told.flag(intern!(py, "stream"))?,
+            received_at: told.seconds(intern!(py, "received_at"))?,
+            caller: told.text(intern!(py, "caller"))?,
+            group: told.text(intern!(py, "group"))?,
+            requested_model: told.text(intern!(py, "requested_model"))?,
+            model: told.text(intern!(py, "model"))?,
+            configuration: Text::Told(self.configuration.clone_ref(py)),
+            ..Row::default()
+        };
+        Ok(PyBytes::new(py, &row::admitted(&row, sequence)))
+    }
+
+    /// Counts an exchange that ended at `now`; its line for the log and, if it was admitted, its record for the spool.
+    #[pyo3(signature = (exchange, now, /))]
+    fn ended<'py>(
+        &self,
+        exchange: &Bound<'py, PyAny>,
+        now: f64,
+    ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>)> {
+        let py = exchange.py();
+        let row = self.row(exchange, now)?;
+        self.counts.count(&row);
+        let sequence = exchange.getattr(intern!(py, "sequence"))?.extract::<u64>()?;
+        let record = (sequence > 0).then(|| PyBytes::new(py, &row.record(sequence)));
+        Ok((PyBytes::new(py, &row.line()), record))
+    }
+}
+
+impl Rows {
+    /// Overhead is the time in which nothing was asked of an upstream.
+    fn row(&self, exchange: &Bound<'_, PyAny>, now: f64) -> PyResult<Row<Text>> {
+        let py = exchange.py();
+        let told = Told(exchange.clone());
+        let usage = told.of(intern!(py, "usage"))?;
+        let attempts = attempts(&told.0.getattr(intern!(py, "attempts"))?, &usage)?;
+        let endpoint = told.of(intern!(py, "endpoint"))?;
+        let duration = now - told.seconds(intern!(py, "received"))?;
+        let mut upstream_time = 0.0;
+        if let Some(dispatched) = told.maybe_seconds(intern!(py, "dispatched"))? {
+            upstream_time = told.maybe_seconds(intern!(py, "answered"))?.unwrap_or(now)
+                - dispatched
+                - told.seconds(intern!(py, "between"))?;
+        }
+        let left_behind = |bytes: fn(&Attempt<Text>) -> u64| -> u64 {
+            attempts.iter().filter(|attempt| !attempt.decisive).map(bytes).sum()
+        };
+        let reservation = told.of(intern!(py, "reservation"))?;
+        let priced = told.of(intern!(py, "priced"))?;
+        Ok(Row {
+            id: told.text(intern!(py, "id"))?,
+            upstream_request_id: told.text(intern!(py, "upstream_request_id"))?,
+            endpoint: endpoint.text(intern!(py, "name"))?,
+            operation: endpoint.text(intern!(py, "operation"))?,
+            stream: told.flag(intern!(py, "stream"))?,
+            received_at: told.seconds(intern!(py, "received_at"))?,
+            duration,
+            caller: told.text(intern!(py, "caller"))?,
+            group: told.text(intern!(py, "group"))?,
+            requested_model: told.text(intern!(py, "requested_model"))?,
+            model: told.text(intern!(py, "model"))?,
+            target: told.text(intern!(py, "target"))?,
+            upstream: told.text(intern!(py, "upstream"))?,
+            upstream_model: told.text(intern!(py, "upstream_model"))?,
+            credential: told.text(intern!(py, "credential"))?,
+            status: told.count(intern!(py, "status"))?,
+            error_code: told.text(intern!(py, "error_code"))?,
+            outcome: told.text(intern!(py, "outcome"))?,
+            usage: usage.usage()?,
+            time_to_first_content: told.maybe_seconds(intern!(py, "time_to_first_content"))?,
+            overhead: (duration - upstream_time).max(0.0),
+            bytes_in: told.of(intern!(py, "client"))?.count(intern!(py, "bytes_in"))?,
+            bytes_out: told.count(intern!(py, "bytes_out"))?,
+            upstream_bytes_in: told.count(intern!(py, "upstream_bytes_in"))? + left_behind(|attempt| attempt.bytes_in),
+            upstream_bytes_out: told.count(intern!(py, "upstream_bytes_out"))?
+                + left_behind(|attempt| attempt.bytes_out),
+            events: told.count(intern!(py, "events"))?,
+            malformed_events: told.count(intern!(py, "malformed_events"))?,
+            heartbeats: told.count(intern!(py, "heartbeats"))?,
+            left: told.text(intern!(py, "left"))?,
+            reserved: if reservation.0.is_none() { 0 } else { reservation.count(intern!(py, "tokens"))? },
+            configuration: Text::Told(self.configuration.clone_ref(py)),
+            cost: told.maybe_count(intern!(py, "cost"))?,
+            credits: told.maybe_count(intern!(py, "credits"))?,
+            price: if priced.0.is_none() { Text::Empty } else { priced.text(intern!(py, "version"))? },
+            attempts,
+        })
+    }
+}
+
+/// What a piece of a spool holds: rows of the store for the ends, admissions by sequence, how many frames could not be
+/// read, where the last whole one ends, and whether what stands there can never become one.
+type Spooled<'py> = (Bound<'py, PyList>, Bound<'py, PyDict>, usize, usize, bool);
+
+/// Reads the whole frames of `data`, of the spool called `instance`.
+#[pyfunction]
+#[pyo3(signature = (data, instance, /))]
+pub fn read_spool<'py>(data: &Bound<'py, PyBytes>, instance: &Bound<'py, PyString>) -> PyResult<Spooled<'py>> {
+    let py = data.py();
+    let found = row::read(data.as_bytes());
+    let rows = PyList::empty(py);
+    for (sequence, values) in &found.finished {
+        let mut row = vec![instance.clone().into_any(), sequence.into_pyobject(py)?.into_any()];
+        columns(py, values, &mut row)?;
+        rows.append(PyTuple::new(py, row)?)?;
+    }
+    let admitted = PyDict::new(py);
+    for (sequence, record) in found.admitted {
+        admitted.set_item(sequence, PyBytes::new(py, record))?;
+    }
+    Ok((rows, admitted, found.damaged, found.end, found.unbelievable))
+}
+
+/// The row of a request that nobody saw end, but for instance and sequence; `None` if these are not an admission's bytes.
+#[pyfunction]
+#[pyo3(signature = (record, /))]
+pub fn unknown<'py>(py: Python<'py>, record: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let Some(values) = row::unknown(record) else { return Ok(None) };
+    let mut row = Vec::with_capacity(values.len());
+    columns(py, &values, &mut row)?;
+    PyTuple::new(py, row).map(Some)
+}
+
+fn columns<'py>(py: Python<'py>, values: &[Value<'_>], row: &mut Vec<Bound<'py, PyAny>>) -> PyResult<()> {
+    for value in values {
+        row.push(match *value {
+            Value::Text(text) => PyString::new(py, text).into_any(),
+            Value::Count(count) => count.into_pyobject(py)?.into_any(),
+            Value::None => py.None().into_bound(py),
+        });
+    }
+    Ok(())
+}
+
+fn named(mut names: HashMap<String, String>) -> PyResult<Families> {
+    let mut name = |of: &str| names.remove(of).ok_or_else(|| PyValueError::new_err(format!("no series for {of}")));
+    Ok(Families {
+        requests: name("requests")?,
+        duration: name("duration")?,
+        overhead: name("overhead")?,
+        bytes: name("bytes")?,
+        tokens: name("tokens")?,
+        first_content: name("first_content")?,
+        malformed: name("malformed")?,
+        heartbeats: name("heartbeats")?,
+        disconnects: name("disconnects")?,
+        gen_ai_duration: name("gen_ai_duration")?,
+        gen_ai_usage: name("gen_ai_usage")?,
+        gen_ai_first: name("gen_ai_first")?,
+        gen_ai_per_token: name("gen_ai_per_token")?,
+    })
+}
+
+/// Text of Python's, as it is; with a replacement for what is no character.
+#[derive(Default)]
+enum Text {
+    #[default]
+    Empty,
+    Told(PyBackedStr),
+    Mended(String),
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        match self {
+            Self::Empty => "",
+            Self::Told(text) => text,
+            Self::Mended(text) => text,
+        }
+    }
+}
+
+/// An object whose attributes are read.
+struct Told<'py>(Bound<'py, PyAny>);
+
+type Name<'a, 'py> = &'a Bound<'py, PyString>;
+
+impl<'py> Told<'py> {
+    fn of(&self, name: Name<'_, 'py>) -> PyResult<Self> {
+        self.0.getattr(name).map(Told)
+    }
+
+    fn text(&self, name: Name<'_, 'py>) -> PyResult<Text> {
+        text(&self.0.getattr(name)?)
+    }
+
+    fn flag(&self, name: Name<'_, 'py>) -> PyResult<bool> {
+        self.0.getattr(name)?.is_truthy()
+    }
+
+    fn count(&self, name: Name<'_, 'py>) -> PyResult<u64> {
+        count(&self.0.getattr(name)?)
+    }
+
+    fn maybe_count(&self, name: Name<'_, 'py>) -> PyResult<Option<u64>> {
+        let value = self.0.getattr(name)?;
+        if value.is_none() {
+            Ok(None)
+        } else {
+            count(&value).map(Some)
+        }
+    }
+
+    fn seconds(&self, name: Name<'_, 'py>) -> PyResult<f64> {
+        self.0.getattr(name)?.extract()
+    }
+
+    fn maybe_seconds(&self, name: Name<'_, 'py>) -> PyResult<Option<f64>> {
+        self.0.getattr(name)?.extract()
+    }
+
+    /// The object as `Usage`.
+    fn usage(&self) -> PyResult<Usage<Text>> {
+        let py = self.0.py();
+        let tokens = self.of(intern!(py, "tokens"))?;
+        let reported = self.0.getattr(intern!(py, "reported"))?;
+        let reported = reported.cast::<PyTuple>()?.iter().map(|said| {
+            let said = said.cast_into::<PyTuple>()?;
+            Ok((text(&said.get_item(0)?)?, count(&said.get_item(1)?)?))
+        });
+        Ok(Usage {
+            tokens: Tokens {
+                input: tokens.count(intern!(py, "input"))?,
+                output: tokens.count(intern!(py, "output"))?,
+                cached_input: tokens.count(intern!(py, "cached_input"))?,
+                cache_write: tokens.count(intern!(py, "cache_write"))?,
+                reasoning: tokens.count(intern!(py, "reasoning"))?,
+            },
+            input_provenance: self.text(intern!(py, "input_provenance"))?,
+            output_provenance: self.text(intern!(py, "output_provenance"))?,
+            reported: reported.collect::<PyResult<_>>()?,
+        })
+    }
+}
+
+fn attempts<'py>(list: &Bound<'py, PyAny>, whole: &Told<'py>) -> PyResult<Vec<Attempt<Text>>> {
+    let py = list.py();
+    let one = |attempt: Bound<'py, PyAny>| {
+        let told = Told(attempt);
+        let usage = told.of(intern!(py, "usage"))?;
+        Ok(Attempt {
+            target: told.text(intern!(py, "target"))?,
+            outcome: told.text(intern!(py, "outcome"))?,
+            status: told.count(intern!(py, "status"))?,
+            usage: if usage.0.is(&whole.0) { None } else { Some(usage.usage()?) },
+            credential: told.text(intern!(py, "credential"))?,
+            upstream_request_id: told.text(intern!(py, "upstream_request_id"))?,
+            started: told.seconds(intern!(py, "started"))?,
+            duration: told.seconds(intern!(py, "duration"))?,
+            bytes_in: told.count(intern!(py, "bytes_in"))?,
+            bytes_out: told.count(intern!(py, "bytes_out"))?,
+            decisive: told.flag(intern!(py, "decisive"))?,
+        })
+    };
+    list.cast::<PyList>()?.iter().map(one).collect()
+}
+
+fn text(value: &Bound<'_, PyAny>) -> PyResult<Text> {
+    let value = value.cast::<PyString>()?;
+    Ok(match PyBackedStr::try_from(value.clone()) {
+        Ok(text) => Text::Told(text),
+        Err(_) => Text::Mended(value.to_string_lossy().into_owned()), // a lone surrogate
+    })
+}
+
+/// A count; what is larger than any ends at the largest, and nothing is below 0.
+fn count(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    value.extract::<u64>().or_else(|_| Ok(if value.lt(0)? { 0 } else { MOST }))
+}

@@ -1,0 +1,235 @@
+//! Lines and records as tables, and records cut at every point.
+
+use super::{admitted, read, unknown, Attempt, Counts, Families, Found, Row, Usage, Value};
+use crate::dialect::Tokens;
+use crate::metrics::{render, Bank, Family, Kind};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+fn row() -> Row<&'static str> {
+    Row {
+        id: "req_1",
+        endpoint: "chat_completions",
+        operation: "chat",
+        received_at: 1_763_776_451.25,
+        duration: 2.5,
+        caller: "dev",
+        requested_model: "fast",
+        model: "fast",
+        target: "a/small",
+        upstream: "a",
+        upstream_model: "small",
+        status: 200,
+        outcome: "completed",
+        usage: Usage {
+            tokens: Tokens { input: 100, output: 51, cached_input: 20, cache_write: 5, reasoning: 10 },
+            input_provenance: "provider",
+            output_provenance: "provider",
+            reported: vec![("input", 100)],
+        },
+        attempts: vec![Attempt { target: "a/small", outcome: "completed", decisive: true, ..Attempt::default() }],
+        time_to_first_content: Some(0.5),
+        overhead: 0.000_25,
+        configuration: "1",
+        ..Row::default()
+    }
+}
+
+#[test]
+fn a_line_is_json_in_ascii() {
+    let usage = concat!(
+        r#"{"tokens":{"input":100,"output":51,"cached_input":20,"cache_write":5,"reasoning":10},"#,
+        r#""input_provenance":"provider","output_provenance":"provider","reported":[["input",100]]}"#,
+    );
+    let expected = [
+        r#"{"id":"req_1","upstream_request_id":"","endpoint":"chat_completions","operation":"chat","stream":false,"#,
+        r#""received_at":1763776451.250000,"duration":2.500000,"caller":"dev","group":"","requested_model":"fast","#,
+        r#""model":"fast","target":"a/small","upstream":"a","upstream_model":"small","credential":"","attempts":[{"#,
+        r#""target":"a/small","outcome":"completed","status":0,"usage":"#,
+        usage,
+        r#","credential":"","started":0.000000,"duration":0.000000,"bytes_in":0,"bytes_out":0,"decisive":true,"#,
+        r#""upstream_request_id":""}],"status":200,"error_code":"","outcome":"completed","usage":"#,
+        usage,
+        r#","time_to_first_content":0.500000,"overhead":0.000250,"bytes_in":0,"bytes_out":0,"upstream_bytes_in":0,"#,
+        r#""upstream_bytes_out":0,"events":0,"malformed_events":0,"heartbeats":0,"left":"","reserved":0,"#,
+        r#""configuration":"1","cost":null,"credits":null,"price":""}"#,
+    ];
+    assert_eq!(String::from_utf8(row().line()), Ok(expected.concat()));
+}
+
+#[test]
+fn what_is_no_plain_ascii_is_escaped() {
+    for (text, escaped) in [
+        ("a\"b\\c", r#"a\"b\\c"#),
+        ("\n\r\t\0\u{7f}\u{1b}", r"\u000a\u000d\u0009\u0000\u007f\u001b"),
+        ("Füß", r"F\u00fc\u00df"),
+        ("\u{2028}\u{202e}", r"\u2028\u202e"),
+        ("\u{1F6B0}", r"\ud83d\udeb0"),
+    ] {
+        let line = String::from_utf8(Row { id: text, ..row() }.line()).unwrap();
+        assert!(line.starts_with(&format!(r#"{{"id":"{escaped}","upstream"#)), "{line}");
+    }
+}
+
+#[test]
+fn text_is_cut_between_characters() {
+    let long = "ü".repeat(300);
+    let of = Row { requested_model: long.as_str(), ..row() };
+    let line = String::from_utf8(of.line()).unwrap();
+    assert!(line.contains(&format!(r#""requested_model":"{}...","#, r"\u00fc".repeat(256))));
+    let record = of.record(1);
+    let read = read(&record);
+    assert_eq!(read.finished[0].1[8], Value::Text(&"ü".repeat(256)));
+}
+
+/// Two admissions, then the end of the first.
+fn spool() -> (Vec<u8>, [usize; 3]) {
+    let (first, second, end) = (admitted(&row(), 1), admitted(&row(), u64::MAX), row().record(1));
+    let ends = [first.len(), first.len() + second.len(), first.len() + second.len() + end.len()];
+    ([first, second, end].concat(), ends)
+}
+
+#[test]
+fn a_spool_cut_at_every_byte_gives_what_is_whole() {
+    let (bytes, ends) = spool();
+    for cut in 0..=bytes.len() {
+        let found = read(&bytes[..cut]);
+        let whole = ends.iter().filter(|&&end| end <= cut).count();
+        assert_eq!(found.end, ends[..whole].last().copied().unwrap_or(0), "{cut}");
+        assert_eq!((found.admitted.len(), found.finished.len()), (whole.min(2), whole.saturating_sub(2)), "{cut}");
+        assert_eq!((found.damaged, found.unbelievable), (0, false), "{cut}");
+    }
+    assert_eq!(read(&bytes).finished[0].0, 1);
+    assert_eq!(read(&bytes).admitted[1].0, u64::MAX);
+}
+
+#[test]
+fn a_changed_byte_costs_its_own_record_or_stops_what_follows() {
+    let (bytes, ends) = spool();
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 0x80;
+        let found = read(&changed);
+        let hit = ends.iter().filter(|&&end| end <= place).count();
+        let kept = found.admitted.len() + found.finished.len();
+        assert!(kept >= hit, "{place}: {kept}");
+        assert!(kept < 3, "{place}: {kept}");
+        let in_length = place - ends[..hit].last().copied().unwrap_or(0) < 4;
+        assert!(in_length || (found.damaged, kept, found.end) == (1, 2, bytes.len()), "{place}");
+    }
+}
+
+#[test]
+fn what_can_never_become_a_frame_is_said() {
+    for (bytes, unbelievable) in [
+        (&b"\xff\xff\xff\xff\0\0\0\0"[..], true),
+        (b"\x08\0\0\0\0\0\0\0", true),
+        (b"\x09\0\0\0\0\0\0\0", false),
+        (b"\xff\xff\xff", false),
+        (b"", false),
+    ] {
+        assert_eq!(read(bytes), Found { unbelievable, ..Found::default() });
+    }
+}
+
+#[test]
+fn an_end_that_nobody_saw_has_the_columns_of_an_end() {
+    let (bytes, _) = spool();
+    let found = read(&bytes);
+    let values = unknown(found.admitted[0].1).unwrap();
+    assert_eq!(values.len(), found.finished[0].1.len());
+    assert_eq!(values[..5], found.finished[0].1[..5]);
+    assert_eq!(values[16], Value::Text("unknown"));
+    assert_eq!(unknown(b"\x99"), None);
+}
+
+/// A bank with a family for each that rows move, under its own field's name.
+fn counted(rows: &[Row<&str>]) -> String {
+    let names = Families {
+        requests: "requests".into(),
+        duration: "duration".into(),
+        overhead: "overhead".into(),
+        bytes: "bytes".into(),
+        tokens: "tokens".into(),
+        first_content: "first".into(),
+        malformed: "malformed".into(),
+        heartbeats: "heartbeats".into(),
+        disconnects: "disconnects".into(),
+        gen_ai_duration: "ai_duration".into(),
+        gen_ai_usage: "ai_usage".into(),
+        gen_ai_first: "ai_first".into(),
+        gen_ai_per_token: "ai_pace".into(),
+    };
+    let asked = ["operation", "provider", "model", "answering"];
+    let family = |name: &str, labels: &[&str]| Family {
+        name: name.to_owned(),
+        help: "Help.".to_owned(),
+        kind: Kind::Counter,
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+        cap: if labels.is_empty() { 0 } else { 8 },
+    };
+    let families = vec![
+        family("requests", &["model", "target", "status", "error"]),
+        family("duration", &[]),
+        family("overhead", &[]),
+        family("bytes", &["side", "direction"]),
+        family("tokens", &["model", "target", "direction", "provenance"]),
+        family("first", &[]),
+        family("malformed", &["target"]),
+        family("heartbeats", &[]),
+        family("disconnects", &["phase"]),
+        family("ai_duration", &[&asked[..], &["error"]].concat()),
+        family("ai_usage", &[&asked[..], &["direction"]].concat()),
+        family("ai_first", &asked),
+        family("ai_pace", &asked),
+    ];
+    let bank = Arc::new(Bank::in_memory(families, None).unwrap());
+    let counts = Counts::new(Arc::clone(&bank), &names, HashMap::from([("a".into(), "openai".into())])).unwrap();
+    for one in rows {
+        counts.count(one);
+    }
+    let mut text = Vec::new();
+    render(&[&bank], &mut text);
+    let told = String::from_utf8(text).unwrap();
+    let moved: Vec<&str> = told.lines().filter(|line| !line.starts_with('#') && !line.ends_with(" 0")).collect();
+    moved.join("\n")
+}
+
+#[test]
+fn a_row_moves_every_figure_once() {
+    let left = Row {
+        status: 499,
+        error_code: "client_disconnected",
+        left: "streaming",
+        heartbeats: 2,
+        malformed_events: 3,
+        bytes_in: 7,
+        usage: Usage { input_provenance: "none", output_provenance: "none", ..Usage::default() },
+        attempts: vec![Attempt {
+            target: "b/big",
+            usage: Some(Usage { input_provenance: "provider", output_provenance: "none", ..row().usage }),
+            ..Attempt::default()
+        }],
+        ..row()
+    };
+    let expected = [
+        r#"requests{model="fast",target="a/small",status="200",error=""} 2"#,
+        r#"requests{model="fast",target="a/small",status="499",error="client_disconnected"} 1"#,
+        "duration 6",
+        r#"bytes{side="client",direction="in"} 7"#,
+        r#"tokens{model="fast",target="a/small",direction="input",provenance="provider"} 200"#,
+        r#"tokens{model="fast",target="a/small",direction="cached_input",provenance="provider"} 40"#,
+        r#"tokens{model="fast",target="a/small",direction="cache_write",provenance="provider"} 10"#,
+        r#"tokens{model="fast",target="a/small",direction="output",provenance="provider"} 102"#,
+        r#"tokens{model="fast",target="a/small",direction="reasoning",provenance="provider"} 20"#,
+        r#"tokens{model="fast",target="b/big",direction="input",provenance="provider"} 100"#,
+        r#"tokens{model="fast",target="b/big",direction="cached_input",provenance="provider"} 20"#,
+        r#"tokens{model="fast",target="b/big",direction="cache_write",provenance="provider"} 5"#,
+        r#"malformed{target="a/small"} 3"#,
+        "heartbeats 2",
+        r#"disconnects{phase="streaming"} 1"#,
+        r#"ai_duration{operation="chat",provider="openai",model="fast",answering="small",error=""} 4"#,
+        r#"ai_duration{operation="chat",provider="openai",model="fast",answering="small",error="client_disconnected"} 2"#,
+    ];
+    assert_eq!(counted(&[row(), row(), left]), expected.join("\n"));
+}
