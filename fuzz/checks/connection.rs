@@ -1,11 +1,13 @@
 //! An upstream's bytes, cut differently, give the client the same answer and the connection the same end, whether the
-//! clock is looked at between the cuts or not; and a heartbeat never stands inside an event.
+//! clock is looked at between the cuts or not; a heartbeat never stands inside an event; and when we end a stream, be it
+//! by a fault of ours, what tells of it is an event of its own.
 
 use sluicegate::answer::Verdict;
 use sluicegate::connection::{Actions, Connection, Resolution};
 use sluicegate::dialect::Dialect;
 use sluicegate::page::{Finishes, Note, Page};
 use sluicegate::plan::{End, Limits, Plan, Times};
+use sluicegate::sse::{Fields, Splitter};
 use sluicegate::tariff::{Rates, Rounding, Tariff};
 use sluicegate::upload::Upload;
 use std::sync::Arc;
@@ -56,6 +58,9 @@ pub fn check(data: &[u8]) {
         }
     }
     assert_eq!(whole, cut);
+    for end in [End::Draining, End::Internal] {
+        interrupted(&plan, &pieces, end);
+    }
 }
 
 fn plan(choice: u8) -> Arc<Plan> {
@@ -103,6 +108,43 @@ fn page() -> Page {
 }
 
 fn answer(plan: &Arc<Plan>, reads: &[(&[u8], bool)]) -> Seen {
+    let (mut connection, mut actions, mut seen) = so_far(plan, reads);
+    if seen.client.ends_with(b"\r\r\n") {
+        // Behind the sentinel's two CRs nobody waits for an LF, which is the client's only if it came with them.
+        seen.client.pop();
+    }
+    seen.idle = connection.is_idle();
+    actions.clear();
+    connection.eof(0, &mut actions);
+    take(&mut connection, &mut actions, &mut seen);
+    seen
+}
+
+/// We end the exchange in place of the upstream.
+fn interrupted(plan: &Arc<Plan>, reads: &[(&[u8], bool)], end: End) {
+    let (mut connection, mut actions, mut seen) = so_far(plan, reads);
+    let relayed = seen.verdict.as_ref().is_some_and(|(verdict, ..)| *verdict == Verdict::Committed);
+    if !relayed || seen.end.is_some() {
+        return;
+    }
+    actions.clear();
+    if end == End::Internal {
+        connection.poison(&mut actions);
+    } else {
+        connection.end(0, end, &mut actions);
+    }
+    take(&mut connection, &mut actions, &mut seen);
+    assert_eq!(seen.end, Some(end));
+    let (mut splitter, mut last) = (Splitter::new(), Vec::new());
+    let mut blocks = splitter.feed(&seen.client);
+    while let Some(block) = blocks.next() {
+        last = Fields::parse(block.raw, block.first).data.into_owned();
+    }
+    assert_eq!((splitter.pending(), &*last), (&b""[..], end.as_str().as_bytes()), "{:?}", seen.client);
+}
+
+/// What came of it up to the last read, the upstream's end aside.
+fn so_far(plan: &Arc<Plan>, reads: &[(&[u8], bool)]) -> (Connection, Actions, Seen) {
     let (mut connection, mut actions) = (Connection::new(None), Actions::default());
     let mut seen = Seen { verdict: None, client: Vec::new(), end: None, idle: false };
     connection.opened(&mut actions);
@@ -117,15 +159,7 @@ fn answer(plan: &Arc<Plan>, reads: &[(&[u8], bool)]) -> Seen {
             sweep(&mut connection, &mut actions, &mut seen);
         }
     }
-    if seen.client.ends_with(b"\r\r\n") {
-        // Behind the sentinel's two CRs nobody waits for an LF, which is the client's only if it came with them.
-        seen.client.pop();
-    }
-    seen.idle = connection.is_idle();
-    actions.clear();
-    connection.eof(0, &mut actions);
-    take(&mut connection, &mut actions, &mut seen);
-    seen
+    (connection, actions, seen)
 }
 
 /// Nothing but a heartbeat comes of it, behind a whole event.
