@@ -103,7 +103,7 @@ RULES = [
         "imports aiohttp",
     ),
     Rule(
-        house.rust_is_behind_six_rooms,
+        house.rust_is_behind_seven_rooms,
         {f"{PY}/gateway.py": "from sluicegate._native import Plan\n"},
         {
             f"{PY}/upstream/relay.py": "from sluicegate._native import Plan\n",

@@ -7,7 +7,7 @@ from typing import Final, Literal, final
 from aiohttp.web import RequestHandler
 
 from sluicegate.exchange import Exchange
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self, disjoint_base
 
 __all__ = [
     "Ask",
@@ -19,9 +19,12 @@ __all__ = [
     "Panic",
     "Plain",
     "Plan",
+    "Purse",
     "Refused",
     "Rows",
     "Segments",
+    "Share",
+    "Taken",
     "Tariff",
     "TlsConfig",
     "World",
@@ -29,6 +32,7 @@ __all__ = [
     "exposition",
     "read_spool",
     "request_lines",
+    "units",
     "unknown",
     "version",
 ]
@@ -87,6 +91,12 @@ class Segments:
     def length(self) -> int:
         """Bytes in all."""
 
+def units(figure: object, otherwise: int = 0) -> int:
+    """A count of units from whatever an upstream or a price table came to: never negative, never above 2**53 - 1.
+
+    What is no number at all (NaN, text, nothing) is ``otherwise``: the reservation stands, rather than vanishing.
+    """
+
 def request_lines(target: str, host: str, headers: Sequence[tuple[str, str]]) -> bytes:
     """The lines of a POST's head but for its length, which ``Connection.send`` adds.
 
@@ -112,6 +122,115 @@ class Tariff:
         self, input: int, output: int, cached_input: int, cache_write: int, reasoning: int
     ) -> tuple[int, int | None]:
         """Nano-dollars and credits of a request of so many tokens; None where no credits are billed."""
+
+@disjoint_base
+class Share:
+    """A holder's part in one limit; ``rust/src/lease.rs`` has the rules. Times are monotonic seconds."""
+
+    def __new__(cls, kind: str, capacity: int, *, level: bool, whole: bool) -> Self:
+        """A part of which nothing is known yet.
+
+        ``level``: it has no window, what is taken is given back. ``whole``: it is the only holder, and leases all there
+        is. Raises ValueError for a kind that there is not.
+        """
+
+    @property
+    def window(self) -> int:
+        """Start of the window that all figures belong to; 0 while none is known, and of a level always."""
+
+    @property
+    def ends(self) -> float:
+        """When that window ends."""
+
+    @property
+    def free(self) -> int:
+        """Units on lease that no request has."""
+
+    @property
+    def drawn(self) -> int:
+        """Units that requests have taken in this window; of a level: that are in use."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the authority must hear of it from time to time: it holds a lease, or has drawn unreported."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody reports it from time to time, as whoever does says here."""
+
+    @watched.setter
+    def watched(self, watched: bool) -> None: ...
+    def resize(self, capacity: int) -> None:
+        """Takes over the same limit with another capacity; what is drawn stays drawn."""
+
+    def remaining(self, now: float) -> int:
+        """Units left for everybody, as far as this holder knows."""
+
+    def report(self, lacking: int | None, now: float) -> tuple[int, int, int, int]:
+        """What to tell the authority: the window, drawn in it, kept on lease, and wanted because so much is lacking.
+
+        None is lacking in the last report, which gives the lease back.
+        """
+
+    def heard(
+        self, window: int, ends: float, granted: int, left: int, lasts: float, drawn: int, asked: float
+    ) -> None:
+        """Takes the authority's answer to a question of the moment ``asked``, from which ``ends`` and ``lasts`` count."""
+
+    def alone(self, ends: float, window: int) -> None:
+        """Goes on without the authority until ``ends``: only what this holder itself has drawn counts."""
+
+@final
+class Purse:
+    """All that one caller's requests for one model draw from. Shares are named by their places in it."""
+
+    def __new__(cls, shares: Sequence[Share]) -> Purse:
+        """Of these shares, which other purses may hold too."""
+
+    def take(self, now: float, prompt: int, output: int, stream: bool, dollars: int, credits: int) -> Taken | None:
+        """Reserves all of a request's units; None, and nothing is taken, if something is lacking.
+
+        ``prompt`` and ``output`` are tokens, ``dollars`` nano-dollars.
+        """
+
+    def lacking(
+        self, now: float, prompt: int, output: int, stream: bool, dollars: int, credits: int
+    ) -> list[tuple[int, int]]:
+        """Which shares must be filled up before, and by how many units."""
+
+    def lines(self, now: float) -> str:
+        """``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` as lines of a head, each with its CRLF before it.
+
+        Of several limits, the one with least left. A reset is written as a Go duration of whole seconds.
+        """
+
+@final
+class Taken:
+    """What one request has reserved, until it is settled."""
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of its prompt, by estimate."""
+
+    @property
+    def output(self) -> int:
+        """Tokens that it may write."""
+
+    @property
+    def tokens(self) -> int:
+        """Both."""
+
+    def settle(self, now: float, tokens: int, dollars: object, credits: object) -> list[tuple[int, int | None]]:
+        """Puts what was used in the place of what was reserved, once; money as :func:`units` reads it.
+
+        Returns what whoever talks with the authority has to be told, as :meth:`notes`.
+        """
+
+    def notes(self) -> list[tuple[int, int | None]]:
+        """Of which shares whoever talks with the authority has to be told after the admission.
+
+        With units: to ask for these now, 0 only to report; with None: to report it from time to time from now on.
+        """
 
 @final
 class TlsConfig:

@@ -118,8 +118,8 @@ class Gateway:
         body = await exchange.client.body()
         ask = self._what_is_asked(exchange, body)
         route = self._where_it_goes(exchange, caller, ask)
-        if shares := self._limiter.of(caller, route):
-            exchange.reservation = await self._limiter.admit(shares, route, ask, len(body), self._prices.at)
+        if limits := self._limiter.of(caller, route):
+            exchange.reservation = await self._limiter.admit(limits, route, ask, len(body), self._prices.at)
         if self._ledger is not None:
             self._ledger.admit(exchange, self._rows)
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))

@@ -10,7 +10,7 @@
 //! - [`plan`]: what is to be done to one exchange's bytes, and how it can end. [`page`]: what is put into answers.
 //! - [`relay`]: one stream from an upstream to a client. [`answer`]: one request's answer, streamed or whole.
 //! - [`connection`]: one pooled socket's life.
-//! - [`tariff`]: what tokens cost, and what that is in credits.
+//! - [`tariff`]: what tokens cost, and what that is in credits. [`lease`]: what of a limit may be given away.
 //! - [`row`]: what is left of a request: a line of the log, a record of the spool, figures in the metrics.
 //! - [`metrics`]: counters and histograms in fixed arrays, and their text.
 //!
@@ -26,6 +26,7 @@ mod corpus;
 pub mod dialect;
 pub mod http1;
 pub mod json;
+pub mod lease;
 pub mod metrics;
 pub mod page;
 pub mod plan;

@@ -47,7 +47,8 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 AIOHTTP_ROOMS = {"web", "demo"}
 # `ledger`: a cost is worked out in one place, for rows and for the usage events that Rust writes.
 # `errors`: a panic of the core's is a fault like any other.
-NATIVE_ROOMS = {"errors", "upstream", "telemetry", "dialects", "ledger", "web"}
+# `limits`: what a request reserves and settles is counted where its bytes are, in one call each.
+NATIVE_ROOMS = {"errors", "upstream", "telemetry", "dialects", "ledger", "limits", "web"}
 VENDOR_ROOMS = {"dialects", "config", "demo"}
 VENDOR_FILES = {"web/profiles.py"}
 VENDORS = re.compile(
@@ -157,8 +158,8 @@ def aiohttp_is_the_edge(tree: Tree) -> list[str]:
     return imported_only_in(tree, "aiohttp", AIOHTTP_ROOMS)
 
 
-def rust_is_behind_six_rooms(tree: Tree) -> list[str]:
-    """`_native` only where bytes, costs or its faults are: upstream/, telemetry/, dialects/, ledger/, web/, errors."""
+def rust_is_behind_seven_rooms(tree: Tree) -> list[str]:
+    """`_native` only where bytes, costs, counts or its faults are: the rooms named above."""
     return imported_only_in(tree, f"{PACKAGE}._native", NATIVE_ROOMS)
 
 

@@ -24,6 +24,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "credits": {"budgets": [{"credits": 3, "per": "week"}]},
     "blue-1": {"group": "blue"},
     "blue-2": {"group": "blue"},
+    "behind": {"budgets": [{"dollars": "0.0006"}]},
     "sdk": {"budgets": [{"dollars": "0.000000001"}]},
 }
 
@@ -34,9 +35,13 @@ def key_of(name: str) -> str:
 
 def written(upstream: Upstream) -> dict[str, Any]:
     upstream.script("cheap", json_answer(ANSWER))
+    upstream.script("broken", json_answer(b"{}", status=500))
     return configuration(
-        {"up": {"dialect": "openai", "base_url": upstream.base_url}},
-        {"up/*": {"targets": [{"upstream": "up", "model": "*"}]}},
+        {name: {"dialect": "openai", "base_url": upstream.base_url} for name in ("up", "free")},
+        {
+            "up/*": {"targets": [{"upstream": "up", "model": "*"}]},
+            "behind": {"targets": [{"upstream": "free", "model": "broken"}, {"upstream": "up", "model": "cheap"}]},
+        },
         keys=[{"name": name, "key": key_of(name), **limits} for name, limits in BUDGETS.items()],
         groups={"blue": {"budgets": [{"dollars": "0.0012"}]}},
         prices=PRICES,
@@ -70,6 +75,19 @@ async def test_money_is_reserved_by_the_price_and_settled_by_the_row(tmp_path: P
             moved = await gateway.metrics()
             assert 1 == moved.get("sluicegate_limit_refusals_total", scope="key", kind="dollars")
             assert 1 == moved.get("sluicegate_requests_total", status="402", error_type="budget_exceeded")
+            await gateway.stop()
+        finally:
+            gateway.kill()
+
+
+async def test_what_costs_behind_a_target_that_costs_nothing_is_spent_too(tmp_path: Path) -> None:
+    async with Upstream() as upstream:
+        gateway = Gateway(written(upstream), tmp_path)
+        try:
+            await gateway.start()
+            asked = [await gateway.ask(chat("behind", max_tokens=5), key=key_of("behind")) for _ in range(4)]
+            assert [200, 200, 402, 402] == [answer.status for answer in asked]
+            assert [COST] * 2 == [row["cost"] for row in await gateway.rows() if row["status"] == 200]
             await gateway.stop()
         finally:
             gateway.kill()

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 import pytest
 
+from sluicegate._native import Purse, Taken, units
 from sluicegate.limits.authority import LEASE_TIME, Authority
-from sluicegate.limits.lease import LARGEST, Kind, Limit, Share, lacking, take, units, want
+from sluicegate.limits.lease import LARGEST, Kind, Limit, Share
 from sluicegate.limits.windows import Clock, Period
 
 #: Where the tests' Unix time begins: 10 s into a UTC minute, hour, day and month.
@@ -37,7 +38,7 @@ def limit(capacity: int, period: Period = "day") -> Limit:
 class Flight:
     """A request that was admitted and has not ended."""
 
-    window: int
+    taken: Taken
     reserved: int
 
 
@@ -58,18 +59,21 @@ class Holder:
 
     def admit(self, reserved: int, clock: Clock, *, answered: bool = True) -> bool:
         """Admit a request if there is room for its reservation."""
-        wants = [want(self.share, reserved)]
-        if missing := lacking(wants, clock.now):
-            self.talk(missing[0][1], clock, answered=answered)
-            if lacking(wants, clock.now):
+        purse = Purse([self.share])
+        demand = (0, 0, True, reserved, 0)
+        taken = purse.take(clock.now, *demand)
+        if taken is None:
+            ((_, lacking),) = purse.lacking(clock.now, *demand)
+            self.talk(lacking, clock, answered=answered)
+            taken = purse.take(clock.now, *demand)
+            if taken is None:
                 return False
-        ((_, window, units),) = take(wants)
-        self.flying.append(Flight(window, units))
+        self.flying.append(Flight(taken, min(reserved, self.share.limit.capacity)))
         return True
 
     def settle(self, index: int, used: int, clock: Clock) -> Flight:
         flight = self.flying.pop(index % len(self.flying))
-        self.share.settle(flight.window, flight.reserved, used, clock.now)
+        flight.taken.settle(clock.now, 0, used, None)
         return flight
 
 
@@ -343,9 +347,8 @@ def test_without_its_authority_a_holder_counts_alone_and_tells_all_afterwards() 
     clock, authority = Clock(0.0, WALL), Authority()
     holder, other = (Holder(name, authority, Share(limit(100))) for name in ("one", "other"))
     assert holder.admit(30, clock)
-    holder.share.alone(clock.now, clock.now + 1, holder.share.window)
+    holder.share.alone(clock.now + 1, holder.share.window)
     assert holder.admit(70, clock)
-    assert not lacking([want(holder.share, 0)], clock.now)
     assert 0 == holder.share.free
 
     holder.talk(0, clock)

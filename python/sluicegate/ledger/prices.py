@@ -61,6 +61,8 @@ class Prices:
             known = self._find(upstream, model)
             if len(self._targets) < _KNOWN:
                 self._targets[upstream, model] = known
+        if known and known[-1][0] <= time:
+            return known[-1][1]  # nearly always: the newest price holds
         place = bisect_right(known, time, key=_since)
         return known[place - 1][1] if place else None
 

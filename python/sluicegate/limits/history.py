@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sluicegate.limits.lease import Kind, Limit, Scope, units
+from sluicegate._native import units
+from sluicegate.limits.lease import Kind, Limit, Scope
 from sluicegate.limits.windows import Period, window
 from sluicegate.store.interface import FIGURES, GROUPS, StoreError
 from sluicegate.store.open import make_store

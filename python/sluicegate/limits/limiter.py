@@ -7,18 +7,18 @@ process is the only one, nothing is ever awaited.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 import math
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from sluicegate._native import Purse
 from sluicegate.config import UNLIMITED, ConfigError, Problem
 from sluicegate.errors import BudgetSpent, LimitReached, LimitsUnavailable
 from sluicegate.limits import demand, history
 from sluicegate.limits.authority import Authority
-from sluicegate.limits.lease import Scope, Share, Taken, at_hand, lacking, take, units, want
+from sluicegate.limits.lease import Scope, Share
 from sluicegate.limits.line import LineAuthority
-from sluicegate.limits.named import limits, rate_headers, rate_lines
+from sluicegate.limits.named import limits, named
 from sluicegate.limits.redis import INSTALLED, RedisAuthority
 from sluicegate.limits.rounds import Remote, Rounds
 from sluicegate.limits.windows import Clock
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     import socket
 
+    from sluicegate._native import Taken
     from sluicegate.config import Allowance, Settings
     from sluicegate.exchange import Exchange, Priced
     from sluicegate.limits.counts import Counts
-    from sluicegate.limits.demand import Demand
     from sluicegate.limits.lease import Kind
     from sluicegate.policy.keys import Caller
     from sluicegate.policy.routing import Route
 
     #: Tells the price of a target (its upstream, its model) at a time in Unix seconds, if it has one.
     Price = Callable[[str, str, float], Priced | None]
+    #: What a request reserves: tokens of its prompt and of its answer, whether it streams, nano-dollars, credits.
+    Demand = tuple[int, int, bool, int, int]
 
 #: Under which name this process stands with an authority inside it.
 _HERE: Final = "here"
@@ -52,6 +54,8 @@ _WORDS: Final[dict[Kind, tuple[str, str]]] = {
 _COSTS: Final = frozenset({"dollars", "credits"})
 #: Seconds after which a stream may have ended: nobody knows when one will.
 _SOON: Final = 1.0
+#: Pairs of a caller and a model whose limits are kept at hand.
+_KNOWN: Final = 4096
 
 
 class Asked(Protocol):
@@ -70,35 +74,47 @@ class Asked(Protocol):
         """Whether it asks for an answer in pieces."""
 
 
+class Limits:
+    """All limits of a caller's requests for a model, made once for as long as both allowances are the same."""
+
+    __slots__ = ("by_caller", "by_model", "costs", "counts_tokens", "purse", "shares")
+
+    def __init__(self, by_caller: Allowance | None, by_model: Allowance, shares: tuple[Share, ...]) -> None:
+        self.by_caller = by_caller
+        self.by_model = by_model
+        self.shares = shares
+        self.purse = Purse(shares)
+        kinds = {share.limit.kind for share in shares}
+        self.counts_tokens = "tokens" in kinds
+        self.costs = not _COSTS.isdisjoint(kinds)
+
+
 class Reservation:
     """What one request has reserved, until it is settled."""
 
-    __slots__ = ("_demand", "_limiter", "_settled", "_taken")
+    __slots__ = ("_limiter", "_limits", "_taken")
 
-    def __init__(self, limiter: Limiter, taken: Sequence[Taken], wanted: Demand) -> None:
+    def __init__(self, limiter: Limiter, limits: Limits, taken: Taken) -> None:
         self._limiter = limiter
+        self._limits = limits
         self._taken = taken
-        self._demand = wanted
-        self._settled = False
 
     @property
     def tokens(self) -> int:
         """Tokens reserved: the prompt's and the answer's."""
-        return self._demand.prompt + self._demand.output
+        return self._taken.tokens
 
     def lines(self) -> str:
         """Say in ``x-ratelimit-*`` how the limits of this request stand: lines of a head, each with its CRLF before."""
-        return rate_lines([share for share, _, _ in self._taken], time.monotonic())
+        return self._limits.purse.lines(time.monotonic())
 
     def headers(self) -> list[tuple[str, str]]:
         """Say the same by name."""
-        return list(rate_headers([share for share, _, _ in self._taken], time.monotonic()).items())
+        return list(named(self.lines()).items())
 
     def settle(self, exchange: Exchange) -> None:
         """Put what was used in the place of what was reserved, once."""
-        if not self._settled:
-            self._settled = True
-            self._limiter.settle(self._taken, self._demand, exchange)
+        self._limiter.settle(self._limits, self._taken, exchange)
 
 
 class Limiter:
@@ -113,17 +129,21 @@ class Limiter:
         self._rounds = Rounds(remote, counts) if remote is not None else None
         self._authority = Authority(math.inf)
         self._shares: dict[tuple[Scope, str], tuple[Allowance, tuple[Share, ...]]] = {}
+        self._known: dict[tuple[str, str, str], Limits] = {}
 
-    def of(self, caller: Caller, route: Route) -> list[Share]:
-        """Give the shares that a caller's requests for a model draw from; none if nothing is limited."""
-        shares: list[Share] = []
-        if caller.allowance is not None:
-            shares += self._of("key", caller.name, caller.allowance)
-        if caller.group and (together := self._settings.groups.get(caller.group)) is not None:
-            shares += self._of("group", caller.group, together)
-        if route.model.limits is not UNLIMITED:
-            shares += self._of("model", route.name, route.model.limits)
-        return shares
+    def of(self, caller: Caller, route: Route) -> Limits | None:
+        """Give the limits of a caller's requests for a model; None if nothing is limited."""
+        by_caller, by_model, group = caller.allowance, route.model.limits, caller.group
+        if by_model is UNLIMITED:
+            if by_caller is None and not group:
+                return None
+            names = (caller.name, group, "")
+        else:
+            names = (caller.name, group, route.name)
+        known = self._known.get(names)
+        if known is None or known.by_caller is not by_caller or known.by_model is not by_model:
+            known = self._limits(names, by_caller, by_model)
+        return known if known.shares else None
 
     async def begin(self) -> None:
         """Take up what was before: connect with who keeps the limits, or ask the store what budgets have spent."""
@@ -135,71 +155,56 @@ class Limiter:
     def follow(self, settings: Settings) -> None:
         """Take over another configuration; what is drawn from the limits that both have stays drawn."""
         self._settings = settings
+        self._known.clear()
 
-    async def admit(self, shares: Sequence[Share], route: Route, ask: Asked, size: int, price: Price) -> Reservation:
+    async def admit(self, limits: Limits, route: Route, ask: Asked, size: int, price: Price) -> Reservation:
         """Reserve what a request needs, by what it asks and its body's size in bytes.
 
         Raises LimitReached, BudgetSpent or LimitsUnavailable, whose headers say more.
         """
-        wanted = self._demand(shares, route, ask, size, price)
-        wants = [want(share, units) for share in shares if (units := wanted.of(share.kind))]
-        now = time.monotonic()
-        if not at_hand(wants, now):
-            await self._fill(lacking(wants, now), now)
-            now = time.monotonic()
-            if missing := lacking(wants, now):
-                raise self._refused(missing[0][0], shares, now)
-        taken = take(wants)
-        if self._rounds is not None:
-            for share, _, _ in taken:
-                self._rounds.watch(share)
-                if share.low:
-                    self._rounds.want(share, share.limit.lease)
-        return Reservation(self, taken, wanted)
+        most = route.model.max_output
+        prompt, output = demand.estimate(size, ask.max_tokens, most, self._settings.reserve_default, ask.choices)
+        dollars = credit = 0
+        if limits.costs:
+            dollars, credit = _most(route, prompt, output, price)
+        taken = limits.purse.take(time.monotonic(), prompt, output, ask.stream, dollars, credit)
+        if taken is None:
+            taken = await self._fill(limits, (prompt, output, ask.stream, dollars, credit))
+        if self._rounds is not None and (notes := taken.notes()):
+            self._rounds.hear(limits.shares, notes)
+        return Reservation(self, limits, taken)
 
-    def settle(self, taken: Sequence[Taken], wanted: Demand, exchange: Exchange) -> None:
+    def settle(self, limits: Limits, taken: Taken, exchange: Exchange) -> None:
         """Settle a request that has ended, by its record."""
-        now = time.monotonic()
-        for share, window, reserved in taken:
-            if share.kind == "requests":
-                continue
-            if share.kind == "tokens":
-                actual = demand.used(exchange, wanted)
-            elif share.kind == "dollars":
-                actual = units(exchange.cost)
-            elif share.kind == "credits":
-                actual = units(exchange.credits)
-            else:
-                actual = reserved
-            urgent = share.settle(window, reserved, actual, now)
-            if self._rounds is not None:
-                if urgent:
-                    self._rounds.want(share, 0)
-                else:
-                    self._rounds.watch(share)
+        tokens = demand.used(exchange, taken) if limits.counts_tokens else 0
+        notes = taken.settle(time.monotonic(), tokens, exchange.cost, exchange.credits)
+        if notes and self._rounds is not None:
+            self._rounds.hear(limits.shares, notes)
 
     async def close(self) -> None:
         """Give back what others may use."""
         if self._rounds is not None:
             await self._rounds.close()
 
-    def _demand(self, shares: Sequence[Share], route: Route, ask: Asked, size: int, price: Price) -> Demand:
-        """Estimate what a request would use, and cost at the first of its targets, if it wrote all it may."""
-        most = route.model.max_output
-        prompt, output = demand.estimate(size, ask.max_tokens, most, self._settings.reserve_default, ask.choices)
-        for share in shares:
-            if share.kind in _COSTS:
-                break
-        else:
-            return demand.Demand(prompt, output, ask.stream)
-        target = route.targets[0]
-        priced = price(target.upstream.name, target.model, time.time())
-        dollars, credit = priced.tariff.bill(prompt, output, 0, 0, 0) if priced is not None else (0, 0)
-        return demand.Demand(prompt, output, ask.stream, units(dollars), units(credit))
+    def _limits(self, names: tuple[str, str, str], by_caller: Allowance | None, by_model: Allowance) -> Limits:
+        caller, group, model = names
+        shares: tuple[Share, ...] = ()
+        if by_caller is not None:
+            shares += self._of("key", caller, by_caller)
+        if group and (together := self._settings.groups.get(group)) is not None:
+            shares += self._of("group", group, together)
+        if by_model is not UNLIMITED:
+            shares += self._of("model", model, by_model)
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        known = self._known[names] = Limits(by_caller, by_model, shares)
+        return known
 
     def _of(self, scope: Scope, owner: str, allowance: Allowance) -> tuple[Share, ...]:
         known = self._shares.get((scope, owner))
-        if known is None or known[0] is not allowance:
+        if known is None or known[0] != allowance:
+            if known is not None:
+                self._known.clear()  # others' requests may draw from what changes here
             known = self._shares[scope, owner] = (allowance, self._made(scope, owner, allowance, known))
         return known[1]
 
@@ -213,29 +218,36 @@ class Limiter:
             if (share := before.get(limit.name)) is None:
                 share = Share(limit, whole=self._rounds is None)
             else:
-                share.resize(limit)
+                share.resized(limit)
             shares.append(share)
         return tuple(shares)
 
-    async def _fill(self, missing: Sequence[tuple[Share, int]], now: float) -> None:
+    async def _fill(self, limits: Limits, wanted: Demand) -> Taken:
+        """Ask for what is lacking, then reserve. Raises as :meth:`admit`."""
+        now = time.monotonic()
+        missing = [(limits.shares[place], units) for place, units in limits.purse.lacking(now, *wanted)]
         if self._rounds is None:
             clock = Clock(now, time.time())
             for share, lacks in missing:
                 share.granted(self._authority.answer(_HERE, share.ask(lacks, now), clock), now)
-            return
-        if not await self._rounds.fill(missing):
+        elif not await self._rounds.fill(missing):
             decision = self._settings.limits_unavailable
             self._counts.limits_unavailable(decision)
             if decision == "deny":
                 raise LimitsUnavailable
             self._rounds.alone(missing)
+        now = time.monotonic()
+        if (taken := limits.purse.take(now, *wanted)) is None:
+            place, _ = limits.purse.lacking(now, *wanted)[0]
+            raise self._refused(limits.shares[place], limits, now)
+        return taken
 
-    def _refused(self, share: Share, shares: Sequence[Share], now: float) -> LimitReached | BudgetSpent:
+    def _refused(self, share: Share, limits: Limits, now: float) -> LimitReached | BudgetSpent:
         limit = share.limit
         self._counts.limit_refused(limit.scope, limit.kind)
         code, words = _WORDS[limit.kind]
         whose = {"key": "This API key's", "group": "This API key's group's", "model": "This model's"}[limit.scope]
-        headers = rate_headers(shares, now)
+        headers = named(limits.purse.lines(now))
         if limit.kind in _COSTS:
             message = f"{whose} {words} for this {limit.period} is spent."
             return BudgetSpent(code, message, headers=headers, wire_type=BudgetSpent.kind)
@@ -244,6 +256,19 @@ class Limiter:
         headers["retry-after-ms"] = str(math.ceil(wait * 1000))
         message = f"{whose} limit of {limit.capacity:,} {words} is reached."
         return LimitReached(code, message, headers=headers, wire_type=LimitReached.kind)
+
+
+def _most(route: Route, prompt: int, output: int, price: Price) -> tuple[int, int]:
+    """Say what a request would cost if it wrote all it may: nano-dollars and credits.
+
+    At the first of its targets that has a price: behind one that costs nothing another may answer.
+    """
+    now = time.time()
+    for target in route.targets:
+        if (priced := price(target.upstream.name, target.model, now)) is not None:
+            dollars, credit = priced.tariff.bill(prompt, output, 0, 0, 0)
+            return dollars, credit or 0
+    return 0, 0
 
 
 def remote(settings: Settings, line: socket.socket | None) -> Remote | None:

@@ -95,16 +95,24 @@ class Rounds:
 
     def watch(self, share: Share) -> None:
         """Report a share each second from now on, for as long as there is something to report."""
-        if share not in self._busy:
-            self._busy.add(share)
-            self._wake.set()
+        share.watched = True
+        self._busy.add(share)
+        self._wake.set()
+
+    def hear(self, shares: Sequence[Share], notes: Iterable[tuple[int, int | None]]) -> None:
+        """Take up what a request's shares have to tell, by their places: as :meth:`want` with units, else to watch."""
+        for place, wanted in notes:
+            if wanted is None:
+                self.watch(shares[place])
+            else:
+                self.want(shares[place], wanted)
 
     def alone(self, missing: Iterable[tuple[Share, int]]) -> None:
         """Let shares go on without the authority, by what this process has admitted itself."""
         now, wall = time.monotonic(), time.time()
         for share, _ in missing:
             start, end = window(share.limit.period, wall)
-            share.alone(now, now + min(_EVERY, end - wall if end else _EVERY), start)
+            share.alone(now + min(_EVERY, end - wall if end else _EVERY), start)
 
     async def close(self) -> None:
         """Give all leases back, if the authority answers, and stop."""
@@ -115,7 +123,7 @@ class Rounds:
             with contextlib.suppress(AuthorityError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     now = time.monotonic()
-                    await self._remote.answer([share.returned(now) for share in self._busy])
+                    await self._remote.answer([share.ask(None, now) for share in self._busy])
         await self._remote.close()
 
     async def _talk(self) -> None:
@@ -152,7 +160,9 @@ class Rounds:
         except Exception as error:  # noqa: BLE001  # whatever it was, limits go on
             self._failed("error", where(error))
         finally:
-            self._busy = {share for share in self._busy.union(wanted) if share.busy}
+            for share in self._busy.union(wanted):
+                share.watched = share.busy
+            self._busy = {share for share in self._busy.union(wanted) if share.watched}
             waiting.set_result(None)
             if self.down:
                 self._next.set_result(None)

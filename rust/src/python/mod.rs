@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use std::panic::set_hook;
 
 mod incoming;
+mod lease;
 mod lent;
 mod metrics;
 mod outcome;
@@ -41,6 +42,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<incoming::Heads>()?;
     module.add_class::<incoming::Plain>()?;
     module.add_class::<protocol::Connection>()?;
+    module.add_class::<lease::Purse>()?;
+    module.add_class::<lease::Share>()?;
+    module.add_class::<lease::Taken>()?;
     module.add_class::<outcome::Head>()?;
     module.add_class::<outcome::Outcome>()?;
     module.add_class::<plan::Plan>()?;
@@ -50,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rows::Rows>()?;
     module.add_class::<tariff::Tariff>()?;
     module.add_class::<world::World>()?;
+    module.add_function(wrap_pyfunction!(lease::units, module)?)?;
     module.add_function(wrap_pyfunction!(request::request_lines, module)?)?;
     module.add_function(wrap_pyfunction!(metrics::exposition, module)?)?;
     module.add_function(wrap_pyfunction!(rows::read_spool, module)?)?;

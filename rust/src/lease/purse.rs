@@ -1,0 +1,163 @@
+//! All that one request draws from: the shares of its key, its group and its model, each limit of theirs by itself.
+//!
+//! Rules: a request is admitted by all of them or by none. Shares are locked one after the other, so it is the caller's
+//! to admit and settle from one thread at a time.
+
+use super::{counted, Kind, Share};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes that the lines of two kinds of limits have room in.
+const LINES: usize = 384;
+
+/// What a request reserves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Tokens of its prompt and the most it may write.
+    pub tokens: i64,
+    /// It is answered in pieces.
+    pub stream: bool,
+    /// What it costs at most, in nano-dollars.
+    pub dollars: i64,
+    /// What that is in credits.
+    pub credits: i64,
+}
+
+/// What it came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Tokens, input and output.
+    pub tokens: i64,
+    /// Nano-dollars.
+    pub dollars: i64,
+    /// Credits.
+    pub credits: i64,
+}
+
+/// Units that a request has reserved of one of a purse's shares, in a window of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    place: usize,
+    window: i64,
+    units: i64,
+}
+
+/// What whoever talks with the authority has to be told of one of a purse's shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// Which of them.
+    pub place: usize,
+    /// Units to ask for now, with 0 only to report; `None`: to report it from time to time from now on.
+    pub ask: Option<i64>,
+}
+
+/// The shares of a request's limits, in order.
+#[derive(Debug)]
+pub struct Purse {
+    shares: Vec<(Kind, Arc<Mutex<Share>>)>,
+}
+
+impl Purse {
+    /// Of these shares, which others may have a part in.
+    pub fn new(shares: Vec<Arc<Mutex<Share>>>) -> Self {
+        let known = |share: Arc<Mutex<Share>>| {
+            let kind = open(&share).limit().kind;
+            (kind, share)
+        };
+        Self { shares: shares.into_iter().map(known).collect() }
+    }
+
+    /// Reserves all of a request's units; `None`, and nothing is taken, if something is lacking.
+    pub fn take(&self, demand: &Demand, now: f64) -> Option<Vec<Taken>> {
+        if self.wants(demand).any(|(_, share, units)| share.lacks(units, now) > 0) {
+            return None;
+        }
+        let take = |(place, mut share, units): (usize, MutexGuard<'_, Share>, i64)| {
+            let window = share.take(units);
+            Taken { place, window, units }
+        };
+        Some(self.wants(demand).map(take).collect())
+    }
+
+    /// Which shares must be filled up before such a request may be admitted, and by how many units.
+    pub fn lacking(&self, demand: &Demand, now: f64) -> Vec<(usize, i64)> {
+        self.wants(demand)
+            .map(|(place, share, units)| (place, share.lacks(units, now)))
+            .filter(|(_, lacks)| *lacks > 0)
+            .collect()
+    }
+
+    /// Puts what was used in the place of what was taken.
+    pub fn settle(&self, taken: &[Taken], used: &Used, now: f64) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for &Taken { place, window, units } in taken {
+            let (kind, share) = &self.shares[place];
+            let actual = match kind {
+                Kind::Requests => continue,
+                Kind::Tokens => used.tokens,
+                Kind::Streams => units,
+                Kind::Dollars => used.dollars,
+                Kind::Credits => used.credits,
+            };
+            let mut share = open(share);
+            let urgent = share.settle(window, units, actual, now);
+            if !share.whole && (urgent || !share.watched) {
+                notes.push(Note { place, ask: urgent.then_some(0) });
+            }
+        }
+        notes
+    }
+
+    /// What is to be told after an admission: shares that nobody reports yet, or that run low.
+    pub fn notes(&self, taken: &[Taken]) -> Vec<Note> {
+        let note = |&Taken { place, .. }: &Taken| {
+            let share = open(&self.shares[place].1);
+            let ask = share.low().then(|| share.limit.lease());
+            (!share.whole && (ask.is_some() || !share.watched)).then_some(Note { place, ask })
+        };
+        taken.iter().filter_map(note).collect()
+    }
+
+    /// `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of several limits, the one with least left.
+    ///
+    /// Each stands as a line of a head, with its CRLF before it. A reset is written as a Go duration of whole seconds.
+    pub fn lines(&self, now: f64) -> String {
+        let mut lines = String::with_capacity(LINES);
+        for kind in [Kind::Requests, Kind::Tokens] {
+            let of_it = self.shares.iter().filter(|(its, _)| *its == kind);
+            let figures = of_it.map(|(_, share)| {
+                let share = open(share);
+                (share.remaining(now), share.limit.capacity, share.ends)
+            });
+            let Some((left, capacity, ends)) = figures.min_by_key(|(left, ..)| *left) else { continue };
+            let (name, seconds) = (kind.name(), (ends - now).ceil().max(0.0) as i64);
+            let _ = write!(
+                lines,
+                "\r\nx-ratelimit-limit-{name}: {capacity}\r\nx-ratelimit-remaining-{name}: {left}\
+                 \r\nx-ratelimit-reset-{name}: {seconds}s"
+            );
+        }
+        lines
+    }
+
+    /// What a request needs of each share it draws from, never more than the whole limit: that is what it waits for at
+    /// most. Money that it is not expected to cost is still settled.
+    fn wants<'a>(&'a self, demand: &'a Demand) -> impl Iterator<Item = (usize, MutexGuard<'a, Share>, i64)> {
+        self.shares.iter().enumerate().filter_map(|(place, (kind, share))| {
+            let units = match kind {
+                Kind::Tokens => demand.tokens,
+                Kind::Streams if !demand.stream => return None,
+                Kind::Requests | Kind::Streams => 1,
+                Kind::Dollars => demand.dollars,
+                Kind::Credits => demand.credits,
+            };
+            let share = open(share);
+            let units = counted(units).min(share.limit.capacity);
+            Some((place, share, units))
+        })
+    }
+}
+
+fn open(share: &Mutex<Share>) -> MutexGuard<'_, Share> {
+    share.lock().unwrap_or_else(PoisonError::into_inner)
+}

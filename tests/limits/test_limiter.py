@@ -1,0 +1,159 @@
+"""A caller's limits are put together once, found again, and follow what the configuration says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.kit.gateway import configuration
+
+from sluicegate.config import Settings, load
+from sluicegate.exchange import Attempt, Tokens, Usage
+from sluicegate.limits import limiter as room
+from sluicegate.limits.limiter import Limiter, Limits
+from sluicegate.policy.keys import Caller, caller_of
+from sluicegate.policy.routing import Route, Routes
+
+TARGETS = {"targets": [{"upstream": "up", "model": "m"}]}
+
+
+class Uncounted:
+    """Counts nothing."""
+
+    def limit_refused(self, scope: str, kind: str) -> None: ...
+
+    def limits_asked(self, seconds: float) -> None: ...
+
+    def limits_failed(self, reason: str) -> None: ...
+
+    def limits_unavailable(self, decision: str) -> None: ...
+
+
+class Asked(msgspec.Struct):
+    """A request that may write ten tokens."""
+
+    max_tokens: int | None = 10
+    choices: int = 1
+    stream: bool = False
+
+
+def settings(folder: Path, *, tokens: int = 1000, group: int = 9, rare: int = 2) -> Settings:
+    written = configuration(
+        {"up": {"dialect": "openai", "base_url": "http://127.0.0.1:9"}},
+        {"plain": TARGETS, "other": TARGETS, "rare": TARGETS | {"limits": {"requests_per_minute": rare}}},
+        keys=[
+            {"name": "free", "key": "sk-test-free"},
+            {"name": "dev", "key": "sk-test-dev", "tokens_per_minute": tokens},
+            {"name": "blue", "key": "sk-test-blue", "group": "blue"},
+            {"name": "grey", "key": "sk-test-grey", "group": "grey"},
+        ],
+        groups={"blue": {"requests_per_minute": group}, "grey": {}},
+    )
+    file = folder / "sluicegate.yaml"
+    file.write_text(json.dumps(written), encoding="utf-8")
+    return load(file, {})
+
+
+def caller(of: Settings, name: str) -> Caller:
+    return next(caller_of(key) for key in of.keys if key.name == name)
+
+
+def route(of: Settings, name: str) -> Route:
+    found = Routes(of).route(name)
+    assert found is not None
+    return found
+
+
+def capacities(found: Limits | None) -> dict[str, int]:
+    return {share.name: share.limit.capacity for share in found.shares} if found is not None else {}
+
+
+@pytest.mark.parametrize(
+    "key, model, expected",
+    [
+        ("free", "plain", {}),
+        ("grey", "plain", {}),
+        ("dev", "plain", {"key/dev/tokens/minute": 1000}),
+        ("blue", "plain", {"group/blue/requests/minute": 9}),
+        ("free", "rare", {"model/rare/requests/minute": 2}),
+        ("dev", "rare", {"key/dev/tokens/minute": 1000, "model/rare/requests/minute": 2}),
+    ],
+)
+async def test_the_limits_of_a_request_are(tmp_path: Path, key: str, model: str, expected: dict[str, int]) -> None:
+    of = settings(tmp_path)
+    limiter = Limiter(of, Uncounted())
+
+    found = limiter.of(caller(of, key), route(of, model))
+    assert expected == capacities(found)
+    assert found is limiter.of(caller(of, key), route(of, model)), "and are put together once"
+
+
+async def test_models_without_limits_of_their_own_share_what_is_put_together(tmp_path: Path) -> None:
+    of = settings(tmp_path)
+    limiter = Limiter(of, Uncounted())
+    dev = caller(of, "dev")
+
+    assert limiter.of(dev, route(of, "plain")) is limiter.of(dev, route(of, "other"))
+
+
+async def test_limits_follow_the_configuration_and_what_is_drawn_stays_drawn(tmp_path: Path) -> None:
+    before, after = settings(tmp_path), settings(tmp_path, tokens=2000, group=7)
+    limiter = Limiter(before, Uncounted())
+    dev, blue = caller(before, "dev"), caller(before, "blue")
+    old = limiter.of(dev, route(before, "plain"))
+    assert old is not None
+    await limiter.admit(old, route(before, "plain"), Asked(), 39, lambda *_: None)
+    assert {"group/blue/requests/minute": 9} == capacities(limiter.of(blue, route(before, "plain")))
+
+    limiter.follow(after)
+    new = limiter.of(caller(after, "dev"), route(after, "plain"))
+    assert new is not None
+    assert {"key/dev/tokens/minute": 2000} == capacities(new)
+    assert ([20], old.shares) == ([share.drawn for share in new.shares], new.shares)
+    assert {"group/blue/requests/minute": 7} == capacities(limiter.of(caller(after, "blue"), route(after, "plain")))
+
+
+async def test_a_request_of_the_configuration_before_does_not_leave_its_limits_to_others(tmp_path: Path) -> None:
+    before, after = settings(tmp_path), settings(tmp_path, rare=4)
+    limiter = Limiter(before, Uncounted())
+    limiter.follow(after)
+    free, dev = caller(after, "free"), caller(after, "dev")
+    limiter.of(free, route(after, "rare"))
+
+    assert 2 == capacities(limiter.of(dev, route(before, "rare")))["model/rare/requests/minute"]
+    assert {"model/rare/requests/minute": 4} == capacities(limiter.of(free, route(after, "rare")))
+
+
+async def test_what_is_kept_at_hand_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_KNOWN", 2)
+    of = settings(tmp_path)
+    limiter = Limiter(of, Uncounted())
+    pairs = [("dev", "plain"), ("dev", "rare"), ("blue", "plain"), ("blue", "rare"), ("free", "rare")]
+    for key, model in pairs:
+        limiter.of(caller(of, key), route(of, model))
+        assert len(limiter._known) <= 2
+
+
+async def test_a_request_is_settled_once(tmp_path: Path) -> None:
+    class Ended(msgspec.Struct):
+        attempts: tuple[Attempt, ...]
+        status: int = 200
+        events: int = 0
+        cost: int | None = None
+        credits: int | None = None
+
+    of = settings(tmp_path)
+    limiter = Limiter(of, Uncounted())
+    limits = limiter.of(caller(of, "dev"), route(of, "plain"))
+    assert limits is not None
+    reservation = await limiter.admit(limits, route(of, "plain"), Asked(), 39, lambda *_: None)
+    assert (20, [20]) == (reservation.tokens, [share.drawn for share in limits.shares])
+
+    usage = Usage(Tokens(3, 4), "provider", "provider")
+    ended = Ended((Attempt("up/m", "completed", 200, usage),))
+    for _ in range(2):
+        reservation.settle(ended)  # type: ignore[arg-type]  # as much of an exchange as limits look at
+        assert [7] == [share.drawn for share in limits.shares]
+    assert {"1000", "993"} < set(dict(reservation.headers()).values())
