@@ -106,6 +106,9 @@ pub struct Share {
     changes: u64,
     asked: u64,
     heard: u64,
+    /// What was lacking when the authority was last asked; it granted less than that.
+    lacked: i64,
+    short: bool,
     /// Somebody reports it from time to time.
     watched: bool,
 }
@@ -166,6 +169,8 @@ impl Share {
             changes: 0,
             asked: 0,
             heard: 0,
+            lacked: 0,
+            short: false,
             watched: false,
         }
     }
@@ -260,6 +265,8 @@ impl Share {
 
     /// Makes the report, with the wish for what is lacking or, if nothing is, for nothing.
     ///
+    /// A holder that got less than it lacked gives all of it back in its next report, whatever it wishes by then: if all
+    /// holders kept what is of no use to any of them, nobody would be served, though there is enough for many.
     /// Without a wish a lease that was not drawn from since the last report is given back, and one that has grown by
     /// settlements is cut to its ordinary size; both also if the authority has less than a lease left for others.
     pub fn report(&mut self, lacking: i64, now: f64) -> Report {
@@ -268,15 +275,18 @@ impl Share {
             self.free = 0;
             self.alone = false;
         }
-        if lacking <= 0 {
-            self.free = if self.active && self.left >= lease { self.free.min(lease) } else { 0 };
+        let lacking = if self.short && self.free > 0 { 0 } else { counted(lacking) };
+        if lacking == 0 {
+            self.free = if self.active && self.left >= lease && !self.short { self.free.min(lease) } else { 0 };
         }
         self.active = false;
+        self.short = false;
         self.asked = self.changes;
+        self.lacked = lacking;
         let wanted = match lacking {
-            ..=0 => 0,
+            0 => 0,
             _ if self.whole => self.limit.capacity,
-            _ => counted(lacking).max(lease),
+            _ => lacking.max(lease),
         };
         let (drawn, in_use) = if self.limit.level { (0, self.drawn) } else { (self.drawn, 0) };
         Report { window: self.window, drawn, kept: counted(self.free + in_use), wanted }
@@ -292,6 +302,7 @@ impl Share {
     /// Takes the authority's answer to a question of the moment `asked`.
     pub fn granted(&mut self, grant: &Grant, asked: f64) {
         self.heard = self.asked;
+        self.short = !self.whole && counted(grant.granted) < self.lacked;
         let early = self.enter(grant.window, grant.drawn);
         self.ends = asked + grant.ends;
         self.until = self.ends.min(asked + grant.lasts);

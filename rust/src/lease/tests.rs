@@ -105,6 +105,25 @@ fn a_report_says_totals_and_gives_back_what_is_not_needed() {
 }
 
 #[test]
+fn what_was_not_enough_goes_back_once_before_it_is_asked_for_again() {
+    let mut share = holding(Kind::Dollars, 160, 40, false);
+    share.report(20, 0.0);
+    share.granted(&grant(WINDOW, 15, 0), 0.0);
+    assert_eq!(55, share.free);
+    assert_eq!(Report { window: WINDOW, drawn: 0, kept: 0, wanted: 0 }, share.report(5, 0.0));
+    share.granted(&grant(WINDOW, 0, 70), 0.0);
+    assert_eq!(Report { window: WINDOW, drawn: 0, kept: 0, wanted: 60 }, share.report(60, 0.0));
+    share.granted(&grant(WINDOW, 60, 10), 0.0);
+    assert_eq!(Report { window: WINDOW, drawn: 0, kept: 60, wanted: 20 }, share.report(20, 0.0), "it was enough");
+    share.granted(&grant(WINDOW, 0, 10), 0.0);
+
+    let mut nothing = holding(Kind::Streams, 16, 0, false);
+    nothing.report(1, 0.0);
+    nothing.granted(&grant(0, 0, 0), 0.0);
+    assert_eq!(1, nothing.report(1, 0.0).wanted, "who has nothing to give back asks again");
+}
+
+#[test]
 fn the_only_holder_wants_all_there_is_and_its_last_report_keeps_nothing() {
     let mut share = holding(Kind::Tokens, 160, 40, true);
     share.take(7);
