@@ -28,7 +28,7 @@ from sluicegate.policy.tries import Tries
 from sluicegate.upstream.waiting import Wait, WaitingRoom, all_down
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sluicegate.config import Settings
     from sluicegate.dialects.request import Ask
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from sluicegate.telemetry.metrics import Metrics
     from sluicegate.upstream.attempt import Attempt
 
+
+#: A price's version, and nano-dollars by it; what is not priced has none.
+Charge = tuple[str, int | None]
+_FREE: Charge = ("", None)
 
 _log = logging.getLogger(__name__)
 
@@ -175,8 +179,8 @@ class Attempts:
         )
         return retries.rule_for(attempt.phase, code, settled)
 
-    def write_down(self, exchange: Exchange, outcome: str, *, decisive: bool) -> None:
-        """The attempt under way, if one is, becomes one of the row's."""
+    def write_down(self, exchange: Exchange, outcome: str, *, decisive: bool, charge: Charge = _FREE) -> None:
+        """The attempt under way, if one is, becomes one of the row's. ``charge``: what it cost, if it is left."""
         started = exchange.attempt_started
         if started is None:
             return
@@ -193,6 +197,7 @@ class Attempts:
             exchange.upstream_bytes_out,
             decisive,
             exchange.upstream_request_id,
+            *charge,
         )
         exchange.attempts.append(record)
 
@@ -227,24 +232,36 @@ def _target_changed(metrics: Metrics, room: WaitingRoom, target: str, state: Sta
 
 
 class Journey:
-    """A request whose first attempt has failed. ``routes`` are its model's and its fallbacks', ``first`` the seat."""
+    """A request whose first attempt has failed. ``routes`` are its model's and its fallbacks', ``first`` the seat.
 
-    def __init__(self, attempts: Attempts, exchange: Exchange, ask: Ask, routes: Sequence[Route], first: Seat) -> None:
+    ``charge`` says what the attempt under way has cost by what its upstream reported.
+    """
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        exchange: Exchange,
+        ask: Ask,
+        routes: Sequence[Route],
+        first: Seat,
+        charge: Callable[[Exchange], Charge],
+    ) -> None:
         self._attempts = attempts
+        self._charge = charge
         self._exchange = exchange
         self._ask = ask
         places = reachable(routes, first.target.upstream.dialect)
         self._tries = Tries(attempts.seats, attempts.settings.retries, places, first, stream=exchange.stream)
         self._primary = first
-        self._last_of_primary: tuple[int, RequestFailed, str] | None = None
+        self._last_of_primary: tuple[int, RequestFailed] | None = None
 
     def after(self, seat: Seat, attempt: Attempt, error: RequestFailed) -> Next:
         """Leave an attempt that failed before commit; say what comes next. Raises the primary's error: nothing does."""
         exchange = self._exchange
         rule = self._attempts.rule(exchange, self._ask, seat, attempt, error.code)
-        self._attempts.write_down(exchange, error.code, decisive=False)
+        self._attempts.write_down(exchange, error.code, decisive=False, charge=self._charge(exchange))
         if seat.target is self._primary.target:
-            self._last_of_primary = (len(exchange.attempts) - 1, error, exchange.upstream_request_id)
+            self._last_of_primary = (len(exchange.attempts) - 1, error)
         following = self._following(rule, error)
         if following is None:
             raise self._decided_by_primary(error) from None
@@ -274,10 +291,11 @@ class Journey:
         """Make the row the primary's: its target, its usage, its error, as far as it was tried."""
         if self._last_of_primary is None:
             return last
-        place, error, request_id = self._last_of_primary
+        place, error = self._last_of_primary
         exchange, target = self._exchange, self._primary.target
-        record = exchange.attempts[place] = replace(exchange.attempts[place], decisive=True)
+        record = exchange.attempts[place] = replace(exchange.attempts[place], decisive=True, price="", cost=None)
         exchange.target, exchange.upstream, exchange.upstream_model = target.label, target.upstream.name, target.model
-        exchange.credential, exchange.usage, exchange.upstream_request_id = record.credential, record.usage, request_id
+        exchange.credential, exchange.usage = record.credential, record.usage
+        exchange.upstream_request_id = record.upstream_request_id
         exchange.upstream_bytes_in, exchange.upstream_bytes_out = record.bytes_in, record.bytes_out
         return error

@@ -172,7 +172,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     ``outcome`` is ``completed`` or an error's code, ``status`` the upstream's own, 0 if none came. ``credential`` is a
     name. ``started`` counts from the request's arrival, ``duration`` from there; both in seconds. ``decisive``: the
-    row's target, error and usage are this attempt's; what others reported is beside the row's usage, not in it.
+    row's target, error and usage are this attempt's; what others reported is beside the row's usage, not in it. Those
+    have a ``price`` (its version) and a ``cost`` in nano-dollars of their own, None without one; it is in the row's.
     """
 
     target: str
@@ -186,6 +187,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int = 0
     decisive: bool = True
     upstream_request_id: str = ""
+    price: str = ""
+    cost: int | None = None
 
 
 class Reservation(Protocol):
@@ -268,7 +271,8 @@ class Exchange(msgspec.Struct, eq=False):
     #: The tokens that the stream's content is likely to be.
     written: int = 0
     malformed_events: int = 0
-    #: The price of the target, if it has one; then what the request cost: nano-dollars, and credits if they are billed.
+    #: The price of the target, if it has one; then what the request cost: nano-dollars, attempts that were left
+    #: included, and credits if they are billed.
     priced: Priced | None = None
     cost: int | None = None
     credits: int | None = None

@@ -192,7 +192,7 @@ class Gateway:
                 if exchange.left:  # nobody waits for another
                     raise
                 if journey is None:
-                    journey = Journey(self._attempts, exchange, ask, routes, seat)
+                    journey = Journey(self._attempts, exchange, ask, routes, seat, self._prices.charge)
                 following = journey.after(seat, attempt, error)
             seat = following.seat
             if following.delay:

@@ -21,7 +21,8 @@ pub use record::{admitted, read, unknown, Found, Value};
 
 /// The most characters of a string from outside.
 const LONGEST: usize = 256;
-/// What of a row's attempts is kept in a record, in bytes of JSON; more are told without their usage.
+/// What of a row's attempts is kept in a record, in bytes of JSON. Of more, those are told that were left and had used
+/// something; and if even these are more, all without their figures.
 const LONGEST_ATTEMPTS: usize = 16_000;
 /// How many of those.
 const MOST_ATTEMPTS: usize = 64;
@@ -64,6 +65,10 @@ pub struct Attempt<S> {
     pub bytes_out: u64,
     /// The row's target, error and usage are this attempt's.
     pub decisive: bool,
+    /// Of one that was left: its price's version.
+    pub price: S,
+    /// And its nano-dollars, which are in the row's, too; none without a price, or without usage.
+    pub cost: Option<u64>,
 }
 
 /// A request that has ended. `S` is text: borrowed, or kept alive by somebody else's means.
@@ -162,7 +167,7 @@ impl<S: AsRef<str>> Row<S> {
         json.cut("upstream_model", self.upstream_model.as_ref());
         json.text("credential", self.credential.as_ref());
         json.name("attempts");
-        self.write_attempts(&mut json);
+        self.write_attempts(&mut json, |_| true);
         json.count("status", self.status);
         json.text("error_code", self.error_code.as_ref());
         json.text("outcome", self.outcome.as_ref());
@@ -198,7 +203,13 @@ impl<S: AsRef<str>> Row<S> {
             return String::new();
         }
         let mut json = Json::new(1024);
-        self.write_attempts(&mut json);
+        self.write_attempts(&mut json, |_| true);
+        if json.text.len() > LONGEST_ATTEMPTS {
+            json = Json::new(1024);
+            self.write_attempts(&mut json, |attempt| {
+                !attempt.decisive && !attempt.usage.as_ref().unwrap_or(&self.usage).is_none()
+            });
+        }
         if json.text.len() > LONGEST_ATTEMPTS {
             json = Json::new(1024);
             json.open(b'[');
@@ -214,9 +225,9 @@ impl<S: AsRef<str>> Row<S> {
         String::from_utf8(json.text).unwrap_or_default()
     }
 
-    fn write_attempts(&self, json: &mut Json) {
+    fn write_attempts(&self, json: &mut Json, which: impl Fn(&Attempt<S>) -> bool) {
         json.open(b'[');
-        for attempt in &self.attempts {
+        for attempt in self.attempts.iter().filter(|attempt| which(attempt)) {
             json.item();
             json.open(b'{');
             json.text("target", attempt.target.as_ref());
@@ -231,6 +242,10 @@ impl<S: AsRef<str>> Row<S> {
             json.count("bytes_out", attempt.bytes_out);
             json.flag("decisive", attempt.decisive);
             json.cut("upstream_request_id", attempt.upstream_request_id.as_ref());
+            if !attempt.decisive {
+                json.text("price", attempt.price.as_ref());
+                json.maybe_count("cost", attempt.cost);
+            }
             json.close(b'}');
         }
         json.close(b']');
@@ -238,6 +253,10 @@ impl<S: AsRef<str>> Row<S> {
 }
 
 impl<S: AsRef<str>> Usage<S> {
+    fn is_none(&self) -> bool {
+        self.input_provenance.as_ref() == "none" && self.output_provenance.as_ref() == "none"
+    }
+
     fn write(&self, json: &mut Json) {
         let Tokens { input, output, cached_input, cache_write, reasoning } = self.tokens;
         json.open(b'{');

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from msgspec.structs import astuple
 import pytest
 from tests.kit.ledger import NOON, finished, frame, spool, sqlite
 from tests.kit.ledger import drained as drain
 
 from sluicegate.ledger.reconcile import Difference, NotAnExport, compare, read_export
 from sluicegate.ledger.report import structs_as_table
+from sluicegate.store.interface import Batch, Place
 from sluicegate.store.sqlite import Sqlite
 
 CSV = """request_id,created_at,prompt_tokens,completion_tokens,cost
@@ -28,6 +31,14 @@ JSONL = """
 {"Request ID": "up_2", "timestamp": 1795348802000, "input_tokens": 0, "output_tokens": 20}
 {"Request ID": "", "timestamp": 1795348802000, "input_tokens": 7, "output_tokens": 7}
 """.replace(",\n", ", ")
+
+
+def usage(given: int, taken: int, provenance: str = "provider") -> dict[str, Any]:
+    """An attempt's usage as a row keeps it."""
+    tokens = {"input": given, "output": taken, "cached_input": 0, "cache_write": 0, "reasoning": 0}
+    return {"tokens": tokens, "input_provenance": provenance, "output_provenance": provenance, "reported": []}
+
+
 KINDS = {"csv": CSV, "json": JSON, "jsonl": JSONL}
 
 
@@ -125,6 +136,45 @@ WRONG = {
 def test_what_is_no_export_is_said(kind: str, text: str, words: str) -> None:
     with pytest.raises(NotAnExport, match=words):
         read_export(text, kind, {})
+
+
+LEFT = [
+    {"target": "a/small", "outcome": "upstream_error", "status": 200, "usage": usage(30, 4), "decisive": False},
+    {"target": "a/small", "outcome": "upstream_lost", "status": 0, "usage": usage(0, 0, "none"), "decisive": False},
+    {"target": "b/large", "outcome": "completed", "status": 200, "usage": usage(100, 50), "decisive": True},
+]
+LEFT[0] |= {"upstream_request_id": "up_left", "price": "p1", "cost": 234}
+LEFT[1] |= {"upstream_request_id": "up_lost", "price": "", "cost": None}
+
+
+@pytest.mark.parametrize(
+    "upstream, export, differences",
+    [
+        ("a", [("up_left", 30, 4, "0.000000234")], []),
+        ("a", [("up_left", 30, 5, "0.000000234")], [("output_tokens", "up_left")]),
+        ("a", [("up_left", 30, 4, "0.000000234"), ("up_lost", 0, 0, 0)], []),
+        ("a", [("up_x", 1, 1, "")], [("missing_here", "up_x"), ("missing_there", "up_left")]),
+        ("b", [("up_1", 100, 50, "0.000001")], []),
+        ("b", [("up_1", 100, 50, "0.000001234")], [("cost", "up_1")]),
+        ("c", [("up_left", 30, 4, "")], [("missing_here", "up_left")]),
+    ],
+    ids=[
+        *("what was left", "its figures", "one without usage", "not in the export", "what decided", "at its own cost"),
+        "another upstream's",
+    ],
+)
+def test_attempts_that_were_left_are_requests_of_their_own(
+    upstream: str, export: list[tuple[Any, ...]], differences: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    head = ("id", "input_tokens", "output_tokens", "cost", "created")
+    kept = finished(1, upstream_request_id="up_1", target="b/large", attempts=json.dumps(LEFT), cost=1234)
+    entries = [dict(zip(head, (*entry, kept.received_at / 1e6), strict=True)) for entry in export]
+    with sqlite(tmp_path) as store:
+        store.write(Batch("i", [("i", 1, *astuple(kept))], Place(1, 1)))
+        agree, found = compare(store, upstream, read_export(json.dumps(entries), "json", {}))
+
+    assert differences == [(one.what, one.upstream_request_id) for one in found]
+    assert len(export) - len({ident for what, ident in differences if what != "missing_there"}) == agree
 
 
 def test_the_tokens_of_rows_that_share_an_id_are_summed(tmp_path: Path) -> None:

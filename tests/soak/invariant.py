@@ -121,8 +121,8 @@ def beside_upstream(entry: Entry, said: list[Figures]) -> Iterator[str]:
 
 def cost(parts: Iterable[Part]) -> int | None:
     """What a request comes to in nano-dollars, by the price table and exact decimals."""
-    deciding = next(iter(parts))
-    return price_of(deciding)
+    deciding, *left = (price_of(part) for part in parts)
+    return None if deciding is None else deciding + sum(one or 0 for one in left)
 
 
 def price_of(part: Part) -> int | None:

@@ -37,8 +37,11 @@ def line(of: Row) -> bytes:
     return rows().ended(exchange(of), ENDED)[0]
 
 
-def as_json(of: Row) -> dict[str, object]:
-    loaded: dict[str, object] = json.loads(json.dumps(msgspec.to_builtins(of)))
+def as_json(of: Row) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(of)))
+    for attempt in loaded["attempts"]:
+        if attempt["decisive"]:  # the row's price and cost are its
+            del attempt["price"], attempt["cost"]
     return loaded
 
 
@@ -63,6 +66,9 @@ ROWS = {
                 70,
                 7,
                 False,
+                "up_0",
+                "p0",
+                2**63 - 1,
             ),
             Attempt("c/big", "upstream_unavailable", 0, decisive=False),
             Attempt("a/small", "completed", 200, USAGE, "default", 1.5, 1.0, 9500, 400, True, "up_1"),
@@ -196,6 +202,16 @@ FIGURES = {
 @pytest.mark.parametrize(("of", "cut"), FIGURES.values(), ids=FIGURES)
 def test_what_others_sent_cannot_break_a_record(of: Row, cut: dict[str, Any]) -> None:
     assert spooled(of)[2] == finished(of, **cut)
+
+
+def test_of_many_attempts_those_are_kept_that_cost_something() -> None:
+    attempts = [Attempt(f"t{number}/m", "upstream_timeout", 504, decisive=False) for number in range(100)]
+    attempts[7] = replace(attempts[7], usage=USAGE, upstream_request_id="up_7", price="p7", cost=7)
+    attempts[99] = replace(attempts[99], usage=USAGE, decisive=True)
+
+    (kept,) = json.loads(spooled(row(attempts=tuple(attempts)))[2].attempts)
+    assert ("t7/m", "up_7", "p7", 7) == tuple(kept[name] for name in ("target", "upstream_request_id", "price", "cost"))
+    assert kept["usage"]["tokens"] == msgspec.to_builtins(USAGE.tokens)
 
 
 def test_hundreds_of_attempts_are_told_in_short() -> None:

@@ -20,6 +20,8 @@ from sluicegate.ledger.estimates import estimated
 
 #: Targets whose prices are kept at hand; below a ``*`` there may be any number.
 _KNOWN = 4096
+#: A column of the store holds no more nano-dollars.
+_MOST = 2**63 - 1
 
 _Six = tuple[int, int, int, int, int, int]
 
@@ -72,6 +74,20 @@ class Prices:
         priced = exchange.priced = self.at(exchange.upstream, exchange.upstream_model, exchange.received_at)
         if priced is not None:
             exchange.cost, exchange.credits = bill(priced, exchange.usage)
+            for attempt in exchange.attempts:
+                if attempt.cost is not None:
+                    exchange.cost = min(_MOST, exchange.cost + attempt.cost)
+
+    def charge(self, exchange: Exchange) -> tuple[str, int | None]:
+        """Give the price of the attempt under way, and what it cost by what its upstream has reported.
+
+        One that reported nothing, or has no price, has neither.
+        """
+        usage = exchange.usage
+        if usage.input_provenance == usage.output_provenance == "none":
+            return "", None
+        priced = self.at(exchange.upstream, exchange.upstream_model, exchange.received_at)
+        return ("", None) if priced is None else (priced.version, bill(priced, usage)[0])
 
     def _find(self, upstream: str, model: str) -> list[tuple[int, Priced]]:
         full = f"{upstream}/{model}"

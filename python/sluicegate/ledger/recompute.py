@@ -1,7 +1,8 @@
 """Every row's cost worked out again, from its tokens and the price that the store has kept for it.
 
-Rules: a row's cost must come out to the nano-dollar and its credits to the credit; what was not priced must still have
-no cost. The arithmetic is the gateway's own (``rust/src/tariff.rs``), the tokens and prices are the store's.
+Rules: a row's cost must come out to the nano-dollar, what attempts used that were left included, and its credits to the
+credit; what was not priced must still have no cost. The arithmetic is the gateway's own (``rust/src/tariff.rs``), the
+tokens and prices are the store's.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from sluicegate.exchange import Priced, Tokens, Usage
+from sluicegate.ledger.left import left
 from sluicegate.ledger.prices import bill, priced_again
 from sluicegate.ledger.report import PLACE, in_dollars, rows_between
-from sluicegate.store.interface import Row, Store
+from sluicegate.store.interface import MOST, Row, Store
 
 _MICROS = 1_000_000
 _Bill = tuple[int | None, int | None]
@@ -83,7 +85,22 @@ def _bill_of(row: Row, prices: Mapping[str, Priced]) -> _Bill:
         row[PLACE["cache_write_tokens"]],
         row[PLACE["reasoning_tokens"]],
     )
-    return bill(priced, Usage(tokens, row[PLACE["input_provenance"]], row[PLACE["output_provenance"]]))
+    cost, credit = bill(priced, Usage(tokens, row[PLACE["input_provenance"]], row[PLACE["output_provenance"]]))
+    return _with_left(cost, row, prices), credit
+
+
+def _with_left(cost: int, row: Row, prices: Mapping[str, Priced]) -> int | None:
+    """Add what the row's attempts used that were left; None if that cannot be told any more."""
+    attempts = left(row)
+    if attempts is None:
+        return None
+    for attempt in attempts:
+        if attempt.price:
+            priced = prices.get(attempt.price)
+            if priced is None:
+                return None
+            cost += bill(priced, attempt.usage)[0]
+    return min(cost, MOST)
 
 
 def _difference(row: Row, told: _Bill, right: _Bill) -> Difference:

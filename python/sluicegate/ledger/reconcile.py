@@ -2,7 +2,8 @@
 
 Rules: requests are known by the upstream's own id. Columns are found by the names that exports use, or by those one is
 told. Input and output have this gateway's meaning: what an export counts beside its input, cache reads and writes, is
-added to it. A request that stands in several lines is their sum.
+added to it. A request that stands in several lines is their sum. An attempt that was left for another is a request of
+its own, with its own cost.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sluicegate.ledger.left import left
 from sluicegate.ledger.report import PLACE, in_dollars, rows_between
 from sluicegate.store.interface import Row, Store
 
@@ -114,14 +116,11 @@ def compare(
     here: dict[str, Said] = {}
     found: list[Difference] = []
     for row in rows_between(store, max(0, since - _AROUND), min(2**62, until + _AROUND)):
-        if not row[PLACE["target"]].startswith(f"{upstream}/"):
-            continue
-        ident, said = row[PLACE["upstream_request_id"]], _of(row)
-        used = bool(said.input or said.output)
-        if ident:
-            _join(here, ident, said)
-        elif used and since <= row[PLACE["received_at"]] < until:
-            found.append(Difference("without_id", "", said.id, here=_figures(said), provenance=said.provenance))
+        for ident, said in _told(row, f"{upstream}/"):
+            if ident:
+                _join(here, ident, said)
+            elif (said.input or said.output) and since <= row[PLACE["received_at"]] < until:
+                found.append(Difference("without_id", "", said.id, here=_figures(said), provenance=said.provenance))
     for ident, said in here.items():
         if ident not in export and said.at is not None and since <= said.at < until and (said.input or said.output):
             found.append(Difference("missing_there", ident, said.id, here=_figures(said), provenance=said.provenance))
@@ -200,16 +199,26 @@ def _moment(value: object) -> int | None:
     return int(number * (1000 if number >= _MILLIS else _MICROS))
 
 
-def _of(row: Row) -> Said:
-    provenance = {row[PLACE["input_provenance"]], row[PLACE["output_provenance"]]}
-    return Said(
-        input=row[PLACE["input_tokens"]],
-        output=row[PLACE["output_tokens"]],
-        cost=row[PLACE["cost"]],
-        at=row[PLACE["received_at"]],
-        id=row[PLACE["id"]],
-        provenance="/".join(sorted(provenance)),
-    )
+def _told(row: Row, prefix: str) -> Iterator[tuple[str, Said]]:
+    """What a row says of requests to targets that begin so, by the upstream's ids: the answer's, and those left."""
+    attempts = left(row) or ()
+    at, ident, cost = row[PLACE["received_at"]], row[PLACE["id"]], row[PLACE["cost"]]
+    if row[PLACE["target"]].startswith(prefix):
+        if cost is not None:
+            cost -= sum(attempt.cost or 0 for attempt in attempts)
+        provenance = _both(row[PLACE["input_provenance"]], row[PLACE["output_provenance"]])
+        said = Said(row[PLACE["input_tokens"]], row[PLACE["output_tokens"]], cost, at, id=ident, provenance=provenance)
+        yield row[PLACE["upstream_request_id"]], said
+    for attempt in attempts:
+        if attempt.target.startswith(prefix):
+            usage = attempt.usage
+            provenance = _both(usage.input_provenance, usage.output_provenance)
+            said = Said(usage.tokens.input, usage.tokens.output, attempt.cost, at, id=ident, provenance=provenance)
+            yield attempt.upstream_request_id, said
+
+
+def _both(given: str, taken: str) -> str:
+    return "/".join(sorted({given, taken}))
 
 
 def _join(here: dict[str, Said], ident: str, said: Said) -> None:

@@ -285,6 +285,7 @@ fn attempts<'py>(list: &Bound<'py, PyAny>, whole: &Told<'py>) -> PyResult<Vec<At
     let one = |attempt: Bound<'py, PyAny>| {
         let told = Told(attempt);
         let usage = told.of(intern!(py, "usage"))?;
+        let decisive = told.flag(intern!(py, "decisive"))?;
         Ok(Attempt {
             target: told.text(intern!(py, "target"))?,
             outcome: told.text(intern!(py, "outcome"))?,
@@ -296,7 +297,9 @@ fn attempts<'py>(list: &Bound<'py, PyAny>, whole: &Told<'py>) -> PyResult<Vec<At
             duration: told.seconds(intern!(py, "duration"))?,
             bytes_in: told.count(intern!(py, "bytes_in"))?,
             bytes_out: told.count(intern!(py, "bytes_out"))?,
-            decisive: told.flag(intern!(py, "decisive"))?,
+            decisive,
+            price: if decisive { Text::Empty } else { told.text(intern!(py, "price"))? },
+            cost: if decisive { None } else { told.maybe_count(intern!(py, "cost"))? },
         })
     };
     list.cast::<PyList>()?.iter().map(one).collect()

@@ -196,6 +196,23 @@ fn counted(rows: &[Row<&str>]) -> String {
 }
 
 #[test]
+fn an_attempt_that_was_left_has_a_price_and_a_cost_of_its_own() {
+    let left = Attempt {
+        target: "b/big",
+        outcome: "upstream_error",
+        usage: Some(row().usage),
+        upstream_request_id: "up_1",
+        price: "p1",
+        cost: Some(77),
+        ..Attempt::default()
+    };
+    let told = Row { attempts: vec![left, row().attempts[0].clone()], ..row() }.kept_attempts();
+    let (first, second) = told.split_once("},{").unwrap();
+    assert!(first.ends_with(r#""decisive":false,"upstream_request_id":"up_1","price":"p1","cost":77"#), "{first}");
+    assert!(second.ends_with(r#""decisive":true,"upstream_request_id":""}]"#), "{second}");
+}
+
+#[test]
 fn a_row_moves_every_figure_once() {
     let left = Row {
         status: 499,
