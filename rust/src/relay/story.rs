@@ -258,8 +258,8 @@ impl Story {
 
     /// Ends the stream with an event of ours.
     fn put_behind(&self, tail: &Tail, event: &[u8], out: &mut Vec<u8>) {
-        if tail.halved && !self.line_feed_given && !event.is_empty() {
-            out.extend_from_slice(b"\n\n");
+        if tail.halved && !event.is_empty() {
+            out.extend_from_slice(if self.line_feed_given { b"\n" } else { b"\n\n" });
         }
         out.extend_from_slice(event);
     }

@@ -105,7 +105,7 @@ fn cases() -> Vec<Case> {
             normal(),
             [HI, STOP, &halved(USAGE)].concat(),
             Ending::Clean,
-            [HI, STOP, DONE].concat(),
+            [HI, STOP, "\n", DONE].concat(),
             over(End::Completed),
         ),
     ]
@@ -145,6 +145,7 @@ fn a_line_feed_that_was_given_before_a_heartbeat_is_not_given_again() {
         String::from_utf8(out).unwrap()
     };
 
-    assert_eq!(beaten(&halved(HI)), told(End::Protocol));
-    assert_eq!(beaten(&[HI, "\r"].concat()), told(End::Protocol));
+    for input in [&*halved(HI), &[HI, "\r"].concat()] {
+        assert_eq!(beaten(input), ["\n", &told(End::Protocol)].concat(), "a blank line, as without the heartbeat");
+    }
 }
