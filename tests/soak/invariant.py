@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import json
 from typing import Any, NamedTuple
 
-from tests.kit.exact import Figures, nano_dollars
-from tests.soak.soak import PRICES, Stored, Story
+from tests.kit.exact import Figures, nano_dollars, whole_credits
+from tests.soak.soak import CREDITS, PRICES, Stored, Story
 
 Rows = dict[str, dict[str, Any]]
 #: Provenances whose figures an upstream has given.
@@ -38,6 +38,7 @@ class Entry(NamedTuple):
     end: tuple[str, str]
     parts: tuple[Part, ...]
     cost: int | None
+    credits: int | None
 
 
 def invariant(story: Story, rows: Rows) -> Iterator[str]:
@@ -54,6 +55,8 @@ def invariant(story: Story, rows: Rows) -> Iterator[str]:
             yield f"row {ident} says {entry}, the store {kept}"
         if kept is not None and kept.cost != (right := cost(kept.parts)):
             yield f"row {ident} cost {kept.cost}, its tokens come to {right}"
+        if kept is not None and kept.credits != (whole := in_credits(kept.parts[0])):
+            yield f"row {ident} is billed {kept.credits} credits, its answer comes to {whole}"
         yield from (f"row {ident}: {fault}" for fault in beside_upstream(entry, story.said.get(ident, [])))
     counted = metric_sums(story)
     for name, sums in (("rows", sums_of(logged.values())), ("store", sums_of(stored.values()))):
@@ -71,6 +74,7 @@ def from_log(rows: Rows) -> dict[str, Entry]:
             (str(row["status"]), row["error_code"]),
             (part(row["target"], row["usage"]), *left(row["attempts"])),
             row["cost"],
+            row["credits"],
         )
         for ident, row in rows.items()
     }
@@ -93,6 +97,7 @@ def from_store(stored: Iterable[Stored]) -> dict[str, Entry]:
                 *left(json.loads(row["attempts"] or "[]")),
             ),
             row["cost"],
+            row["credits"],
         )
         for row in stored
     }
@@ -134,6 +139,12 @@ def price_of(part: Part) -> int | None:
     if part.given == part.taken == "none":
         return 0
     return nano_dollars(base, part.tokens)
+
+
+def in_credits(deciding: Part) -> int | None:
+    """What the deciding attempt comes to in credits."""
+    nano = price_of(deciding)
+    return None if nano is None else whole_credits(nano, CREDITS["per_dollar"], CREDITS["rounding"])
 
 
 def sums_of(entries: Iterable[Entry]) -> Sums:
@@ -201,6 +212,9 @@ def columns(story: Story, rows: Rows) -> str:
     costs = (sum(entry.cost or 0 for entry in entries.values()) for entries in (logged, stored))
     right = sum(cost(entry.parts) or 0 for entry in stored.values())
     lines.append(("nano-dollars", "-", *map(str, costs), f"{right} (recomputed)"))
+    billed = (sum(entry.credits or 0 for entry in entries.values()) for entries in (logged, stored))
+    whole = sum(in_credits(entry.parts[0]) or 0 for entry in stored.values())
+    lines.append(("credits", "-", *map(str, billed), f"{whole} (recomputed)"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))

@@ -58,6 +58,8 @@ PRICES: tuple[dict[str, Any], ...] = (
 LOOKS = 20
 SCRIPTS = {case.model: case.script for case in CASES if case.script is not None}
 
+CREDITS = {"per_dollar": "12345.678", "rounding": "up"}
+
 
 class Counting(Upstream):
     """A scripted upstream that remembers of each request only how often it came, and what usage it was told."""
@@ -283,7 +285,7 @@ async def stage(folder: Path, seed: int, workers: int, store: str) -> AsyncItera
         models = {f"{name}/*": {"targets": [{"upstream": name, "model": "*"}]} for name in upstreams}
         second = {"upstream": "secure", "model": "stream"}
         models["fallback/*"] = {"targets": [{"upstream": "plain", "model": "*"}, second]}
-        settings = {"timeouts": TIMEOUTS, "limits": {"body": "1MiB"}, "prices": PRICES}
+        settings = {"timeouts": TIMEOUTS, "limits": {"body": "1MiB"}, "prices": PRICES, "credits": CREDITS}
         gateway = Gateway(configuration(upstreams, models, store=store, workers=workers, **settings), folder)
         try:
             await gateway.start()
