@@ -198,6 +198,9 @@ class Purse:
     ) -> list[tuple[int, int]]:
         """Which shares must be filled up before, and by how many units."""
 
+    def refuse(self, now: float, prompt: int, output: int, stream: bool, dollars: int, credits: int) -> list[int]:
+        """Notes that such a request was refused, so that what was not enough goes back; says which shares were not."""
+
     def lines(self, now: float) -> str:
         """``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` as lines of a head, each with its CRLF before it.
 

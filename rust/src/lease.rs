@@ -106,8 +106,7 @@ pub struct Share {
     changes: u64,
     asked: u64,
     heard: u64,
-    /// What was lacking when the authority was last asked; it granted less than that.
-    lacked: i64,
+    /// A request was refused though all that was granted was there.
     short: bool,
     /// Somebody reports it from time to time.
     watched: bool,
@@ -169,7 +168,6 @@ impl Share {
             changes: 0,
             asked: 0,
             heard: 0,
-            lacked: 0,
             short: false,
             watched: false,
         }
@@ -227,6 +225,11 @@ impl Share {
         }
     }
 
+    /// Notes that a request was refused, as what is on lease was not enough for it.
+    pub fn refused(&mut self) {
+        self.short = !self.whole;
+    }
+
     /// Takes units that are not lacking; returns the window they are of, which settling them needs.
     pub fn take(&mut self, units: i64) -> i64 {
         self.free = counted(self.free - units);
@@ -265,8 +268,8 @@ impl Share {
 
     /// Makes the report, with the wish for what is lacking or, if nothing is, for nothing.
     ///
-    /// A holder that got less than it lacked gives all of it back in its next report, whatever it wishes by then: if all
-    /// holders kept what is of no use to any of them, nobody would be served, though there is enough for many.
+    /// A holder that had to refuse a request gives all it holds back in its next report, whatever it wishes by then: if
+    /// all holders kept what is of no use to any of them, nobody would be served, though there is enough for many.
     /// Without a wish a lease that was not drawn from since the last report is given back, and one that has grown by
     /// settlements is cut to its ordinary size; both also if the authority has less than a lease left for others.
     pub fn report(&mut self, lacking: i64, now: f64) -> Report {
@@ -282,7 +285,6 @@ impl Share {
         self.active = false;
         self.short = false;
         self.asked = self.changes;
-        self.lacked = lacking;
         let wanted = match lacking {
             0 => 0,
             _ if self.whole => self.limit.capacity,
@@ -302,7 +304,7 @@ impl Share {
     /// Takes the authority's answer to a question of the moment `asked`.
     pub fn granted(&mut self, grant: &Grant, asked: f64) {
         self.heard = self.asked;
-        self.short = !self.whole && counted(grant.granted) < self.lacked;
+        self.short &= grant.granted <= 0;
         let early = self.enter(grant.window, grant.drawn);
         self.ends = asked + grant.ends;
         self.until = self.ends.min(asked + grant.lasts);

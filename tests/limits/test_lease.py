@@ -67,6 +67,7 @@ class Holder:
             self.talk(lacking, clock, answered=answered)
             taken = purse.take(clock.now, *demand)
             if taken is None:
+                assert [0] == purse.refuse(clock.now, *demand)
                 return False
         self.flying.append(Flight(taken, min(reserved, self.share.limit.capacity)))
         return True

@@ -238,8 +238,8 @@ class Limiter:
             self._rounds.alone(missing)
         now = time.monotonic()
         if (taken := limits.purse.take(now, *wanted)) is None:
-            place, _ = limits.purse.lacking(now, *wanted)[0]
-            raise self._refused(limits.shares[place], limits, now)
+            first, *_ = limits.purse.refuse(now, *wanted)
+            raise self._refused(limits.shares[first], limits, now)
         return taken
 
     def _refused(self, share: Share, limits: Limits, now: float) -> LimitReached | BudgetSpent:

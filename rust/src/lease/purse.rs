@@ -87,6 +87,17 @@ impl Purse {
             .collect()
     }
 
+    /// Notes that such a request was refused; says which shares were not enough for it.
+    pub fn refuse(&self, demand: &Demand, now: f64) -> Vec<usize> {
+        let not_enough = |(place, mut share, units): (usize, MutexGuard<'_, Share>, i64)| {
+            (share.lacks(units, now) > 0).then(|| {
+                share.refused();
+                place
+            })
+        };
+        self.wants(demand).filter_map(not_enough).collect()
+    }
+
     /// Puts what was used in the place of what was taken.
     pub fn settle(&self, taken: &[Taken], used: &Used, now: f64) -> Vec<Note> {
         let mut notes = Vec::new();

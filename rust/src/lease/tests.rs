@@ -106,20 +106,24 @@ fn a_report_says_totals_and_gives_back_what_is_not_needed() {
 
 #[test]
 fn what_was_not_enough_goes_back_once_before_it_is_asked_for_again() {
-    let mut share = holding(Kind::Dollars, 160, 40, false);
-    share.report(20, 0.0);
-    share.granted(&grant(WINDOW, 15, 0), 0.0);
-    assert_eq!(55, share.free);
-    assert_eq!(Report { window: WINDOW, drawn: 0, kept: 0, wanted: 0 }, share.report(5, 0.0));
-    share.granted(&grant(WINDOW, 0, 70), 0.0);
-    assert_eq!(Report { window: WINDOW, drawn: 0, kept: 0, wanted: 60 }, share.report(60, 0.0));
-    share.granted(&grant(WINDOW, 60, 10), 0.0);
-    assert_eq!(Report { window: WINDOW, drawn: 0, kept: 60, wanted: 20 }, share.report(20, 0.0), "it was enough");
-    share.granted(&grant(WINDOW, 0, 10), 0.0);
+    let demand = Demand { dollars: 60, ..Demand::default() };
+    let (purse, shares) = purse(vec![holding(Kind::Dollars, 160, 40, false)]);
+    let told = |kept, wanted| Report { window: WINDOW, drawn: 0, kept, wanted };
+    assert_eq!(told(40, 20), look(&shares[0]).report(20, 0.0));
+    look(&shares[0]).granted(&grant(WINDOW, 15, 0), 0.0);
+    assert_eq!(told(55, 10), look(&shares[0]).report(5, 0.0), "who waits for it may still be content with it");
+    look(&shares[0]).granted(&grant(WINDOW, 0, 0), 0.0);
+    assert_eq!(vec![0], purse.refuse(&demand, 0.0));
+    assert_eq!(told(0, 0), look(&shares[0]).report(5, 0.0));
+    look(&shares[0]).granted(&grant(WINDOW, 0, 70), 0.0);
+    assert_eq!(told(0, 60), look(&shares[0]).report(60, 0.0));
+
+    assert_eq!(vec![0], purse.refuse(&demand, 0.0));
+    look(&shares[0]).granted(&grant(WINDOW, 30, 0), 0.0);
+    assert_eq!(told(30, 30), look(&shares[0]).report(30, 0.0), "what came after the refusal is to be tried first");
 
     let mut nothing = holding(Kind::Streams, 16, 0, false);
-    nothing.report(1, 0.0);
-    nothing.granted(&grant(0, 0, 0), 0.0);
+    nothing.refused();
     assert_eq!(1, nothing.report(1, 0.0).wanted, "who has nothing to give back asks again");
 }
 
@@ -266,6 +270,7 @@ enum Step {
     Report(i64),
     Grant(i64, i64, i64),
     Alone,
+    Refused,
     Resize(i64),
     Wait(f64),
 }
@@ -279,6 +284,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (units.clone(), units.clone(), units.clone())
             .prop_map(|(granted, left, drawn)| Step::Grant(granted, left, drawn)),
         Just(Step::Alone),
+        Just(Step::Refused),
         units.prop_map(Step::Resize),
         (0f64..40.0).prop_map(Step::Wait),
     ];
@@ -323,6 +329,7 @@ proptest! {
                     look(&shares[0]).granted(&Grant { drawn, ..grant(window, granted, left) }, now);
                 }
                 Step::Alone => look(&shares[0]).alone(now + 1.0, if kind == Kind::Streams { 0 } else { WINDOW }),
+                Step::Refused => look(&shares[0]).refused(),
                 Step::Resize(capacity) => look(&shares[0]).resize(capacity),
                 Step::Wait(seconds) => now += seconds,
             }

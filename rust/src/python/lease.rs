@@ -122,6 +122,12 @@ impl Purse {
         self.0.lacking(&Demand { tokens, stream, dollars, credits }, now)
     }
 
+    /// Notes that such a request was refused; the places of the shares that were not enough for it.
+    fn refuse(&self, now: f64, prompt: i64, output: i64, stream: bool, dollars: i64, credits: i64) -> Vec<usize> {
+        let tokens = counted(prompt) + counted(output);
+        self.0.refuse(&Demand { tokens, stream, dollars, credits }, now)
+    }
+
     fn lines(&self, now: f64) -> String {
         self.0.lines(now)
     }
