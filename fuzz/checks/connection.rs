@@ -109,7 +109,7 @@ fn page() -> Page {
 
 fn answer(plan: &Arc<Plan>, reads: &[(&[u8], bool)]) -> Seen {
     let (mut connection, mut actions, mut seen) = so_far(plan, reads);
-    if seen.client.ends_with(b"\r\r\n") {
+    if seen.end.is_some() && seen.client.ends_with(b"\r\r\n") {
         // Behind the sentinel's two CRs nobody waits for an LF, which is the client's only if it came with them.
         seen.client.pop();
     }
