@@ -28,6 +28,7 @@ __all__ = [
     "Tariff",
     "TlsConfig",
     "World",
+    "answer_bytes",
     "build_profile",
     "exposition",
     "read_spool",
@@ -319,12 +320,12 @@ class Head:
         """The whole answer, the error's body, or the data of an in-band error."""
 
     @property
-    def reported(self) -> list[tuple[str, int]]:
-        """What the provider said of usage, before folding."""
+    def usage(self) -> tuple[tuple[int, int, int, int, int], bool, bool, tuple[tuple[str, int], ...]] | None:
+        """What the provider said of usage, if it said anything.
 
-    @property
-    def tokens(self) -> tuple[int, int, int, int, int] | None:
-        """The same folded: input, output, cached input, cache write, reasoning."""
+        Input, output, cached input, cache write and reasoning with their one meaning; whether it spoke of the input and
+        of the output; and its own figures by name, before they were folded.
+        """
 
     @property
     def untouched(self) -> bool:
@@ -351,12 +352,12 @@ class Outcome:
         """An error was seen inside the stream."""
 
     @property
-    def reported(self) -> list[tuple[str, int]]:
-        """What the provider said of usage, before folding."""
+    def usage(self) -> tuple[tuple[int, int, int, int, int], bool, bool, tuple[tuple[str, int], ...]] | None:
+        """What the provider said of usage, if it said anything.
 
-    @property
-    def tokens(self) -> tuple[int, int, int, int, int] | None:
-        """The same folded: input, output, cached input, cache write, reasoning."""
+        Input, output, cached input, cache write and reasoning with their one meaning; whether it spoke of the input and
+        of the output; and its own figures by name, before they were folded.
+        """
 
     @property
     def first_content(self) -> float | None:
@@ -446,6 +447,21 @@ class Plain:
     @property
     def forwarded(self) -> str:
         """The headers that an upstream may see, a line each: the name in lower case, ``: ``, the value, LF."""
+
+def answer_bytes(
+    status: int,
+    reason: str,
+    lines: str,
+    request_id: str,
+    typed: bool,
+    date: str,
+    http10: bool,
+    keep_alive: bool,
+    body: bytes,
+    bodiless: bool,
+    /,
+) -> bytes:
+    """A whole answer of ours. ``rust/src/http1/whole.rs`` tells each argument's meaning."""
 
 @final
 class World:

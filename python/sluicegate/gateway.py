@@ -77,8 +77,7 @@ class Gateway:
         self._upstreams = Upstreams(settings, metrics.loop_lagged, self._swept)
         self._attempts = attempts
         self._live: dict[Exchange, Attempt | Pause | Wait[Seat] | None] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
         self._draining = False
         self._watched: tuple[Callable[[], None], ...] = (
             metrics.watch(CONNECTIONS, self._upstreams.connections),
@@ -88,7 +87,6 @@ class Gateway:
     async def answer(self, exchange: Exchange) -> None:
         """Serve one exchange: reply, or open, relay and end. Raises only CancelledError, when the client left."""
         self._live[exchange] = None
-        self._idle.clear()
         try:
             await self._serve(exchange)
         except errors.ClientLeft:
@@ -109,11 +107,12 @@ class Gateway:
             if exchange.reservation is not None:
                 exchange.reservation.settle(exchange)
             del self._live[exchange]
-            if not self._live:
+            if self._idle is not None and not self._live:
                 self._idle.set()
 
     async def _serve(self, exchange: Exchange) -> None:
-        caller = self._who_asks(exchange)
+        caller = self.caller(*exchange.client.credentials)
+        exchange.caller, exchange.group = caller.name, caller.group
         self._admit()
         body = await exchange.client.body()
         ask = self._what_is_asked(exchange, body)
@@ -125,11 +124,6 @@ class Gateway:
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))
 
     # --- the steps, in order ---
-
-    def _who_asks(self, exchange: Exchange) -> Caller:
-        caller = self.caller(*exchange.client.credentials)
-        exchange.caller, exchange.group = caller.name, caller.group
-        return caller
 
     def _admit(self) -> None:
         if self._draining:
@@ -216,7 +210,6 @@ class Gateway:
         try:
             lines = self._heads.of(target.upstream, seat.credential, exchange.endpoint, exchange.client.headers)
             head = await attempt.ask(lines, segments, ask.choices)
-            exchange.upstream_request_id = attempt.request_id
             if head.verdict == "committed":
                 self._attempts.answered(seat, ticket, attempt)
                 await self._relay(exchange, attempt)
@@ -298,11 +291,12 @@ class Gateway:
 
     def _account(self, exchange: Exchange, attempt: Attempt) -> None:
         """Write down what an attempt came to; again after more is known."""
-        outcome = attempt.outcome
+        outcome, head = attempt.outcome, attempt.head
         exchange.upstream_bytes_out = attempt.bytes_out
-        exchange.upstream_bytes_in = attempt.bytes_in
-        exchange.upstream_status = attempt.status
-        exchange.usage = attempt.usage
+        if head is not None:
+            exchange.upstream_status, exchange.upstream_request_id = head.status, head.request_id
+            exchange.upstream_bytes_in = head.bytes_in if outcome is None else outcome.bytes_in
+            exchange.usage = attempt.usage
         if outcome is not None:
             if outcome.first_content is not None:
                 exchange.time_to_first_content = attempt.sent - exchange.received + outcome.first_content
@@ -373,9 +367,12 @@ class Gateway:
 
     async def drained(self, timeout: float | None) -> bool:  # noqa: ASYNC109  # a wait that ends, not one that fails
         """Wait until no exchange runs; False if some still do after ``timeout`` seconds, if that is not None."""
+        idle = self._idle = self._idle or asyncio.Event()
         try:
             async with asyncio.timeout(timeout):
-                await self._idle.wait()
+                while self._live:
+                    idle.clear()
+                    await idle.wait()
         except TimeoutError:
             return False
         return True

@@ -16,7 +16,7 @@ mod tests;
 
 use crate::dialect::Tokens;
 pub use counts::{Counts, Families};
-use json::Json;
+use json::{name, Json};
 pub use record::{admitted, read, unknown, Found, Value};
 
 /// The most characters of a string from outside.
@@ -151,43 +151,43 @@ impl<S: AsRef<str>> Row<S> {
     pub fn line(&self) -> Vec<u8> {
         let mut json = Json::new(1536);
         json.open(b'{');
-        json.text("id", self.id.as_ref());
-        json.cut("upstream_request_id", self.upstream_request_id.as_ref());
-        json.text("endpoint", self.endpoint.as_ref());
-        json.text("operation", self.operation.as_ref());
-        json.flag("stream", self.stream);
-        json.seconds("received_at", self.received_at);
-        json.seconds("duration", self.duration);
-        json.text("caller", self.caller.as_ref());
-        json.text("group", self.group.as_ref());
-        json.cut("requested_model", self.requested_model.as_ref());
-        json.text("model", self.model.as_ref());
-        json.text("target", self.target.as_ref());
-        json.text("upstream", self.upstream.as_ref());
-        json.cut("upstream_model", self.upstream_model.as_ref());
-        json.text("credential", self.credential.as_ref());
-        json.name("attempts");
+        json.text(name!("id"), self.id.as_ref());
+        json.cut(name!("upstream_request_id"), self.upstream_request_id.as_ref());
+        json.text(name!("endpoint"), self.endpoint.as_ref());
+        json.text(name!("operation"), self.operation.as_ref());
+        json.flag(name!("stream"), self.stream);
+        json.seconds(name!("received_at"), self.received_at);
+        json.seconds(name!("duration"), self.duration);
+        json.text(name!("caller"), self.caller.as_ref());
+        json.text(name!("group"), self.group.as_ref());
+        json.cut(name!("requested_model"), self.requested_model.as_ref());
+        json.text(name!("model"), self.model.as_ref());
+        json.text(name!("target"), self.target.as_ref());
+        json.text(name!("upstream"), self.upstream.as_ref());
+        json.cut(name!("upstream_model"), self.upstream_model.as_ref());
+        json.text(name!("credential"), self.credential.as_ref());
+        json.name(name!("attempts"));
         self.write_attempts(&mut json, |_| true);
-        json.count("status", self.status);
-        json.text("error_code", self.error_code.as_ref());
-        json.text("outcome", self.outcome.as_ref());
-        json.name("usage");
+        json.count(name!("status"), self.status);
+        json.text(name!("error_code"), self.error_code.as_ref());
+        json.text(name!("outcome"), self.outcome.as_ref());
+        json.name(name!("usage"));
         self.usage.write(&mut json);
-        json.maybe_seconds("time_to_first_content", self.time_to_first_content);
-        json.seconds("overhead", self.overhead);
-        json.count("bytes_in", self.bytes_in);
-        json.count("bytes_out", self.bytes_out);
-        json.count("upstream_bytes_in", self.upstream_bytes_in);
-        json.count("upstream_bytes_out", self.upstream_bytes_out);
-        json.count("events", self.events);
-        json.count("malformed_events", self.malformed_events);
-        json.count("heartbeats", self.heartbeats);
-        json.text("left", self.left.as_ref());
-        json.count("reserved", self.reserved);
-        json.text("configuration", self.configuration.as_ref());
-        json.maybe_count("cost", self.cost);
-        json.maybe_count("credits", self.credits);
-        json.text("price", self.price.as_ref());
+        json.maybe_seconds(name!("time_to_first_content"), self.time_to_first_content);
+        json.seconds(name!("overhead"), self.overhead);
+        json.count(name!("bytes_in"), self.bytes_in);
+        json.count(name!("bytes_out"), self.bytes_out);
+        json.count(name!("upstream_bytes_in"), self.upstream_bytes_in);
+        json.count(name!("upstream_bytes_out"), self.upstream_bytes_out);
+        json.count(name!("events"), self.events);
+        json.count(name!("malformed_events"), self.malformed_events);
+        json.count(name!("heartbeats"), self.heartbeats);
+        json.text(name!("left"), self.left.as_ref());
+        json.count(name!("reserved"), self.reserved);
+        json.text(name!("configuration"), self.configuration.as_ref());
+        json.maybe_count(name!("cost"), self.cost);
+        json.maybe_count(name!("credits"), self.credits);
+        json.text(name!("price"), self.price.as_ref());
         json.close(b'}');
         json.text
     }
@@ -230,21 +230,21 @@ impl<S: AsRef<str>> Row<S> {
         for attempt in self.attempts.iter().filter(|attempt| which(attempt)) {
             json.item();
             json.open(b'{');
-            json.text("target", attempt.target.as_ref());
-            json.text("outcome", attempt.outcome.as_ref());
-            json.count("status", attempt.status);
-            json.name("usage");
+            json.text(name!("target"), attempt.target.as_ref());
+            json.text(name!("outcome"), attempt.outcome.as_ref());
+            json.count(name!("status"), attempt.status);
+            json.name(name!("usage"));
             attempt.usage.as_ref().unwrap_or(&self.usage).write(json);
-            json.text("credential", attempt.credential.as_ref());
-            json.seconds("started", attempt.started);
-            json.seconds("duration", attempt.duration);
-            json.count("bytes_in", attempt.bytes_in);
-            json.count("bytes_out", attempt.bytes_out);
-            json.flag("decisive", attempt.decisive);
-            json.cut("upstream_request_id", attempt.upstream_request_id.as_ref());
+            json.text(name!("credential"), attempt.credential.as_ref());
+            json.seconds(name!("started"), attempt.started);
+            json.seconds(name!("duration"), attempt.duration);
+            json.count(name!("bytes_in"), attempt.bytes_in);
+            json.count(name!("bytes_out"), attempt.bytes_out);
+            json.flag(name!("decisive"), attempt.decisive);
+            json.cut(name!("upstream_request_id"), attempt.upstream_request_id.as_ref());
             if !attempt.decisive {
-                json.text("price", attempt.price.as_ref());
-                json.maybe_count("cost", attempt.cost);
+                json.text(name!("price"), attempt.price.as_ref());
+                json.maybe_count(name!("cost"), attempt.cost);
             }
             json.close(b'}');
         }
@@ -260,17 +260,17 @@ impl<S: AsRef<str>> Usage<S> {
     fn write(&self, json: &mut Json) {
         let Tokens { input, output, cached_input, cache_write, reasoning } = self.tokens;
         json.open(b'{');
-        json.name("tokens");
+        json.name(name!("tokens"));
         json.open(b'{');
-        json.count("input", input);
-        json.count("output", output);
-        json.count("cached_input", cached_input);
-        json.count("cache_write", cache_write);
-        json.count("reasoning", reasoning);
+        json.count(name!("input"), input);
+        json.count(name!("output"), output);
+        json.count(name!("cached_input"), cached_input);
+        json.count(name!("cache_write"), cache_write);
+        json.count(name!("reasoning"), reasoning);
         json.close(b'}');
-        json.text("input_provenance", self.input_provenance.as_ref());
-        json.text("output_provenance", self.output_provenance.as_ref());
-        json.name("reported");
+        json.text(name!("input_provenance"), self.input_provenance.as_ref());
+        json.text(name!("output_provenance"), self.output_provenance.as_ref());
+        json.name(name!("reported"));
         json.open(b'[');
         for (name, count) in &self.reported {
             json.item();

@@ -44,6 +44,9 @@ class AccessLog:
         self._recent: deque[bytes] = deque(maxlen=ring)
         self._pending: deque[bytes] = deque()
         self._wake = threading.Event()
+        # Whether the writer will look at what waits: asking that of the event costs a call.
+        self._awake = False
+        self._closed = False
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._write, name="access-log", daemon=True)
         if stream is not None:
@@ -54,11 +57,13 @@ class AccessLog:
         self._recent.append(line)
         if self._stream is None:
             return
-        if len(self._pending) >= self._limit or self._closing.is_set():
+        pending = self._pending
+        if len(pending) >= self._limit or self._closed:
             self._dropped(1)
             return
-        self._pending.append(line)
-        if not self._wake.is_set():
+        pending.append(line)
+        if not self._awake:
+            self._awake = True
             self._wake.set()
 
     def recent(self) -> bytes:
@@ -67,6 +72,7 @@ class AccessLog:
 
     def close(self, timeout: float = 2.0) -> None:
         """Writes what is waiting, for ``timeout`` seconds at most; what comes later is dropped."""
+        self._closed = True
         self._closing.set()
         self._wake.set()
         if self._stream is not None:
@@ -77,6 +83,7 @@ class AccessLog:
             self._wake.wait()
             self._closing.wait(_GATHER)
             self._wake.clear()
+            self._awake = False
             self._write_pending()
         self._write_pending()
 

@@ -15,11 +15,13 @@ from sluicegate.policy.retries import Phase
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from sluicegate._native import Connection, Head, Outcome, Plan, Segments
     from sluicegate.exchange import Client, Provenance, Sink
     from sluicegate.upstream.pool import Pool
+
+    #: What a provider said of usage: counts, whether they tell the input and the output, its own figures by name.
+    Said = tuple[tuple[int, int, int, int, int], bool, bool, tuple[tuple[str, int], ...]]
 
 
 class Attempt:
@@ -123,17 +125,6 @@ class Attempt:
         return self.head.status if self.head is not None else 0
 
     @property
-    def request_id(self) -> str:
-        """The upstream's own id of the request; empty if it gave none."""
-        return self.head.request_id if self.head is not None else ""
-
-    @property
-    def bytes_in(self) -> int:
-        """Body bytes that came."""
-        known = self.outcome or self.head
-        return known.bytes_in if known is not None else 0
-
-    @property
     def answering(self) -> bool:
         """A stream has begun, and nothing of it is the client's yet."""
         return self._connection is not None and self._connection.answering
@@ -144,10 +135,10 @@ class Attempt:
         if self.outcome is not None:
             said = self.outcome
             whole = said.end == "completed" or (said.complete and said.end != "upstream_truncated")
-            return _usage(said.reported, said.tokens, "provider" if whole else "partial")
+            return _usage(said.usage, "provider" if whole else "partial")
         if self.head is not None:
             cut = self.head.verdict == "in_band_error"
-            return _usage(self.head.reported, self.head.tokens, "partial" if cut else "provider")
+            return _usage(self.head.usage, "partial" if cut else "provider")
         return NO_USAGE
 
     def _send(self, connection: Connection, lines: bytes, segments: Segments, choices: int) -> asyncio.Future[Head]:
@@ -157,15 +148,8 @@ class Attempt:
         return connection.send(lines, segments, self._plan, choices, self._deadline - self.sent)
 
 
-def _usage(
-    reported: Sequence[tuple[str, int]], counts: tuple[int, int, int, int, int] | None, provenance: Provenance
-) -> Usage:
-    if counts is None:
+def _usage(said: Said | None, provenance: Provenance) -> Usage:
+    if said is None:
         return NO_USAGE
-    said = {name for name, _ in reported}
-    return Usage(
-        Tokens(*counts),
-        provenance if "input" in said else "none",
-        provenance if "output" in said else "none",
-        tuple(reported),
-    )
+    counts, of_input, of_output, reported = said
+    return Usage(Tokens(*counts), provenance if of_input else "none", provenance if of_output else "none", reported)

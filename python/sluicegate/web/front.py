@@ -101,7 +101,8 @@ class Front:
         try:
             route = self._route(request)
             if isinstance(route, Relay):
-                response = await self._relay(request, route, request_id, received, received_at)
+                exchange, message = self._exchange(request, route, request_id, received, received_at)
+                response = await self._relay(request, exchange, message)
             elif isinstance(route, OwnUsage):
                 response = await self._own_usage(request, route, request_id)
             else:
@@ -123,7 +124,12 @@ class Front:
         if relay is None or request.surplus or self.draining:
             return await self.answer(request)
         request_id = request.given_id or self._ids.new()
-        response = await self._relay(request, relay, request_id, time.monotonic(), time.time())
+        exchange, message = self._exchange(request, relay, request_id, time.monotonic(), time.time())
+        try:
+            await self._gateway.answer(exchange)
+        finally:
+            settled = message.settle()
+        response = settled if settled is not None else self._unanswered(request, exchange)
         if self.leaving:
             response.force_close()
         return response
@@ -163,9 +169,9 @@ class Front:
             raise NotAllowed("origin_not_allowed", message)
         return route
 
-    async def _relay(
+    def _exchange(
         self, request: Request, route: Relay, request_id: str, received: float, received_at: float
-    ) -> Whole | Opened:
+    ) -> tuple[Exchange, Message]:
         own_headers = error_headers(route.errors, request_id)
         profile = route.mount.profile
         message = Message(request, self._bounds, request_id, received, own_headers, profile.key_header)
@@ -179,12 +185,18 @@ class Front:
             shape=route.errors,
             raw_response=bool(profile.raw_header) and isinstance(request, Parsed) and request.says(profile.raw_header),
         )
+        return exchange, message
+
+    async def _relay(self, request: Request, exchange: Exchange, message: Message) -> Whole | Opened:
         try:
             await self._gateway.answer(exchange)
         finally:
             response = message.settle()
-        # Nobody answered a client that has left; its row is there, and this goes nowhere.
-        return response if response is not None else self._told(request, Internal(), request_id)
+        return response if response is not None else self._unanswered(request, exchange)
+
+    def _unanswered(self, request: Request, exchange: Exchange) -> Whole:
+        """Nobody answered a client that has left; its row is there, and this goes nowhere."""
+        return self._told(request, Internal(), exchange.id)
 
     def _ours(self, request: Request, route: ModelList | OneModel | Schema, request_id: str) -> Whole:
         if isinstance(route, Schema):

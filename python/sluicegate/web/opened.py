@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp.helpers import rfc822_formatted_time
 
-from sluicegate.web.whole import SERVER
-
 if TYPE_CHECKING:
     import asyncio
 
@@ -51,7 +49,7 @@ class Opened:
         #: What the first write begins with; empty once that was done.
         self.head = (
             f"HTTP/{version} 200 OK\r\n{_EVENT_STREAM}{lines}\r\nX-Request-Id: {request_id}\r\n{framing}"
-            f"Date: {rfc822_formatted_time()}\r\nServer: {SERVER}\r\n{connection}\r\n"
+            f"Date: {rfc822_formatted_time()}\r\nServer: sluicegate\r\n{connection}\r\n"
         ).encode("utf-8", "replace")
         transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
 

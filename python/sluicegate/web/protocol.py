@@ -32,7 +32,7 @@ from sluicegate.errors import FAULTS, BadRequest, BodyTooSlow, RequestFailed, wh
 from sluicegate.web.capacity import SPARE
 from sluicegate.web.head import too_large
 from sluicegate.web.request import Parsed
-from sluicegate.web.whole import Whole, reset
+from sluicegate.web.whole import WRITE_TIME, Whole, reset
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -195,7 +195,8 @@ class Connection(RequestHandler):
         if plain is not None and waiter is not None and not self._head_bytes and not waiter.done():
             request = plain[0].read(data, self, self.surplus)
             if request is not None:
-                self._edge.head_ends(self)
+                if not self._request_count:
+                    self._edge.head_ends(self)
                 self._request_count += 1
                 self._next = request
                 waiter.set_result(None)
@@ -238,7 +239,8 @@ class Connection(RequestHandler):
                 finally:
                     self._waiter = None
             try:
-                usable = await (self._serve_next() if self._next is None else self._serve_plain())
+                plain, self._next = self._next, None
+                usable = await (self._serve_next() if plain is None else self._serve_plain(plain))
             except asyncio.CancelledError:
                 self.force_close()
                 raise
@@ -292,38 +294,39 @@ class Connection(RequestHandler):
                 response = self._edge.terms.refuse(None, self._unreadable(broken))
             if self._upgraded and not self._messages:
                 self._decline_upgrade()
-            await self._finish(request, response)
+            if self._finish(request, response):
+                await self._wait_for_reader(response)
         finally:
-            self._request_ends()
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
         if not payload.is_eof():
             await self._linger(payload)
         return self._keepalive
 
-    async def _serve_plain(self) -> bool:
-        """Answer the plain request that waits. False: the connection must not be used again."""
-        request, self._next = self._next, None
+    async def _serve_plain(self, request: Plain) -> bool:
+        """Answer a plain request. False: the connection must not be used again."""
         plain = self._edge.terms.plain
-        if request is None or plain is None:
-            raise RuntimeError("no plain request waits")
+        if plain is None:
+            raise RuntimeError("nobody serves plain requests")
         self._request_in_progress = True
         try:
-            await self._finish(request, await plain[1](request))
+            response = await plain[1](request)
+            if self._finish(request, response):
+                await self._wait_for_reader(response)
         finally:
-            self._request_ends()
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
         return self._keepalive
 
-    async def _finish(self, request: Parsed | Plain, response: Whole | Opened) -> None:
+    def _finish(self, request: Parsed | Plain, response: Whole | Opened) -> bool:
+        """Write an answer that is whole. True: the client has to be waited for."""
         if isinstance(response, Whole):
             self._keepalive = response.write(request, self.transport)
-            if self._paused:
-                await self._wait_for_reader(response.write_time)
-        else:
-            self._keepalive = response.keep_alive
-
-    def _request_ends(self) -> None:
-        self._request_in_progress = False
-        if self._handler_waiter is not None:
-            self._handler_waiter.set_result(None)
+            return self._paused
+        self._keepalive = response.keep_alive
+        return False
 
     def _decline_upgrade(self) -> None:
         """Read on in HTTP/1.1: the last request asked to leave it (CONNECT does), and has its answer."""
@@ -336,10 +339,10 @@ class Connection(RequestHandler):
         if self._buffer_paused and len(self._messages) < self._max_msg_queue_size:
             self._resume_reading_if_drained()
 
-    async def _wait_for_reader(self, patience: float) -> None:
-        """Wait until the client has read; drop it after ``patience`` seconds."""
+    async def _wait_for_reader(self, response: Whole | Opened) -> None:
+        """Wait until the client has read; drop it after the answer's time for that."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(response.write_time if isinstance(response, Whole) else WRITE_TIME):
                 await self._drain_helper()
         except TimeoutError:
             reset(self.transport)
@@ -366,9 +369,9 @@ class Connection(RequestHandler):
 
     def _refuse_head(self, error: RequestFailed) -> None:
         """Answer a head that never became a request. Nothing else writes: the handler waits for that head."""
-        head, body = self._edge.terms.refuse(None, error).render("1.1", keep_alive=False)
+        answer = self._edge.terms.refuse(None, error).render(http10=False, keep_alive=False)
         if self.transport is not None:
-            self.transport.write(head + body)
+            self.transport.write(answer)
         self.force_close()
 
     def _unreadable(self, exc: BaseException) -> RequestFailed:

@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING
 
 from aiohttp.helpers import rfc822_formatted_time
 
+from sluicegate._native import answer_bytes
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
     from sluicegate.web.request import Request
 
-SERVER = "sluicegate"
 #: Seconds that a client may take to read, unless whoever answers says otherwise.
 WRITE_TIME = 60.0
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _BREAKS_A_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: Bodies up to this size are copied behind their head, which is cheaper than a second write.
-_COPIED = 65536
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -37,7 +36,7 @@ class Whole:
     Raises ValueError if a header would break its line.
     """
 
-    __slots__ = ("_body", "_lines", "_status", "close", "write_time")
+    __slots__ = ("_body", "_lines", "_request_id", "_status", "_typed", "close", "write_time")
 
     def __init__(
         self,
@@ -51,12 +50,11 @@ class Whole:
         write_time: float = WRITE_TIME,
     ) -> None:
         self._status = status
+        self._request_id = request_id
+        self._typed = False
         if headers:
             lines += header_lines(headers)
-        if request_id:
-            lines += f"\r\nX-Request-Id: {request_id}"
-        if not headers or "\r\ncontent-type:" not in lines.lower():
-            lines += "\r\nContent-Type: application/json"
+            self._typed = "\r\ncontent-type:" in lines.lower()
         self._lines = lines
         self._body = body
         self.close = close
@@ -67,18 +65,20 @@ class Whole:
         """End the connection after this answer."""
         self.close = True
 
-    def render(self, version: str, *, keep_alive: bool, bodiless: bool = False) -> tuple[bytes, bytes]:
+    def render(self, *, http10: bool, keep_alive: bool, bodiless: bool = False) -> bytes:
         """Write head and body."""
-        if keep_alive:
-            connection = "" if version == "1.1" else "Connection: keep-alive\r\n"
-        else:
-            connection = "Connection: close\r\n"
-        head = (
-            f"HTTP/{version} {self._status} {_REASONS.get(self._status, '')}{self._lines}\r\n"
-            f"Content-Length: {len(self._body)}\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER}\r\n"
-            f"{connection}\r\n"
+        return answer_bytes(
+            self._status,
+            _REASONS.get(self._status, ""),
+            self._lines,
+            self._request_id,
+            self._typed,
+            rfc822_formatted_time(),
+            http10,
+            keep_alive,
+            self._body,
+            bodiless,
         )
-        return head.encode("utf-8", "replace"), b"" if bodiless else self._body
 
     def write(self, request: Request, transport: asyncio.WriteTransport | None) -> bool:
         """Write the answer. False: the connection must not be used again.
@@ -86,15 +86,10 @@ class Whole:
         Raises ConnectionResetError if the client has left.
         """
         keep_alive = request.keep_alive and not self.close
-        version = "1.0" if request.http10 else "1.1"
-        head, body = self.render(version, keep_alive=keep_alive, bodiless=request.method == "HEAD")
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        if len(body) <= _COPIED:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            transport.write(body)
+        bodiless = request.method == "HEAD"
+        transport.write(self.render(http10=request.http10, keep_alive=keep_alive, bodiless=bodiless))
         return keep_alive
 
 

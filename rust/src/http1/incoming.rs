@@ -82,7 +82,10 @@ impl<'a> Lines<'a> {
         let end = memchr(b'\n', self.0.as_bytes())?;
         let line = self.0[..end].strip_suffix('\r')?;
         self.0 = &self.0[end + 1..];
-        line.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')).then_some(line)
+        // Without an early end, so that many bytes are compared at once.
+        let special = |byte: &u8| !matches!(byte, b'\t' | b' '..=b'~');
+        let found = line.as_bytes().iter().fold(false, |found, byte| found | special(byte));
+        (!found).then_some(line)
     }
 }
 
@@ -165,10 +168,29 @@ fn is_plain_host(host: &str) -> bool {
         && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Which bytes are in a set: letters, digits and these.
+const fn table(beside_letters_and_digits: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut place = 0;
+    while place < beside_letters_and_digits.len() {
+        table[beside_letters_and_digits[place] as usize] = true;
+        place += 1;
+    }
+    table
+}
+
+static IN_TARGET: [bool; 256] = table(b"/-._~%?=&:@+,;!$'()*");
+static IN_TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+
 fn is_plain_in_target(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"/-._~%?=&:@+,;!$'()*".contains(&byte)
+    IN_TARGET[usize::from(byte)]
 }
 
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    IN_TOKEN[usize::from(byte)]
 }

@@ -11,6 +11,7 @@ mod body;
 mod head;
 pub mod incoming;
 mod request;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Clients' plain requests as Python sees them.
 
-use crate::http1::incoming;
+use crate::http1::{incoming, whole};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
@@ -85,4 +85,27 @@ impl Plain {
     fn upgrades() -> bool {
         false
     }
+}
+
+/// A whole answer's bytes: see [`whole::Answer`]. What is no character in `lines` or `request_id` is replaced.
+#[pyfunction]
+#[pyo3(signature = (status, reason, lines, request_id, typed, date, http10, keep_alive, body, bodiless, /))]
+#[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // it has the one caller, who has a name for each
+pub fn answer_bytes<'py>(
+    py: Python<'py>,
+    status: u16,
+    reason: &str,
+    lines: &Bound<'py, PyString>,
+    request_id: &Bound<'py, PyString>,
+    typed: bool,
+    date: &str,
+    http10: bool,
+    keep_alive: bool,
+    body: &[u8],
+    bodiless: bool,
+) -> Bound<'py, PyBytes> {
+    let (lines, request_id) = (lines.to_string_lossy(), request_id.to_string_lossy());
+    let (lines, request_id) = (lines.as_ref(), request_id.as_ref());
+    let answer = whole::Answer { status, reason, lines, request_id, typed, date, http10, keep_alive };
+    PyBytes::new(py, &answer.bytes(body, bodiless))
 }

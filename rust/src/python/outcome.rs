@@ -5,14 +5,18 @@ use crate::connection::Outcome as CoreOutcome;
 use crate::dialect::{fold, Dialect, Reported};
 use crate::http1::Head as HttpHead;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
-/// `(name, count)` for each figure the provider gave, in its own meaning.
-type Figures = Vec<(&'static str, u64)>;
+/// Input, output, cached input, cache write, reasoning.
+type Counts = (u64, u64, u64, u64, u64);
 
-fn figures(reported: Option<&Reported>) -> Figures {
-    let Some(said) = reported else { return Vec::new() };
-    [
+/// What a provider said of usage: its counts with their one meaning, whether it spoke of the input and of the output,
+/// and `(name, count)` for each figure it gave, in its own meaning.
+type Usage<'py> = (Counts, bool, bool, Bound<'py, PyTuple>);
+
+fn usage<'py>(py: Python<'py>, dialect: Dialect, reported: Option<&Reported>) -> PyResult<Option<Usage<'py>>> {
+    let Some(said) = reported else { return Ok(None) };
+    let figures: Vec<(&str, u64)> = [
         ("input", said.input),
         ("output", said.output),
         ("total", said.total),
@@ -22,15 +26,10 @@ fn figures(reported: Option<&Reported>) -> Figures {
     ]
     .into_iter()
     .filter_map(|(name, count)| Some((name, count?)))
-    .collect()
-}
-
-/// Input, output, cached input, cache write, reasoning.
-type Counts = (u64, u64, u64, u64, u64);
-
-fn counts(dialect: Dialect, reported: Option<&Reported>) -> Option<Counts> {
-    let tokens = fold(dialect, reported?);
-    Some((tokens.input, tokens.output, tokens.cached_input, tokens.cache_write, tokens.reasoning))
+    .collect();
+    let tokens = fold(dialect, said);
+    let counts = (tokens.input, tokens.output, tokens.cached_input, tokens.cache_write, tokens.reasoning);
+    Ok(Some((counts, said.input.is_some(), said.output.is_some(), PyTuple::new(py, figures)?)))
 }
 
 /// The first word on an attempt.
@@ -47,14 +46,12 @@ pub struct Head {
     #[pyo3(get)]
     body: Py<PyBytes>,
     #[pyo3(get)]
-    reported: Figures,
-    #[pyo3(get)]
-    tokens: Option<Counts>,
-    #[pyo3(get)]
     untouched: bool,
     #[pyo3(get)]
     bytes_in: u64,
     http: Option<HttpHead>,
+    dialect: Dialect,
+    reported: Option<Reported>,
 }
 
 #[pymethods]
@@ -64,6 +61,12 @@ impl Head {
     fn headers(&self) -> Vec<(String, String)> {
         let fields = self.http.iter().flat_map(HttpHead::fields);
         fields.map(|(name, value)| (text(name).to_ascii_lowercase(), text(value))).collect()
+    }
+
+    /// What the provider said of usage.
+    #[getter]
+    fn usage<'py>(&self, py: Python<'py>) -> PyResult<Option<Usage<'py>>> {
+        usage(py, self.dialect, self.reported.as_ref())
     }
 
     /// The upstream's own id of the request; empty if it gave none. At most 128 bytes of it.
@@ -86,8 +89,8 @@ impl Head {
             detail: head.detail,
             status: head.http.as_ref().map_or(0, |http| http.status),
             body: PyBytes::new(py, &head.body).unbind(),
-            reported: figures(head.reported.as_ref()),
-            tokens: counts(head.dialect, head.reported.as_ref()),
+            dialect: head.dialect,
+            reported: head.reported,
             untouched: head.untouched,
             bytes_in: head.bytes_in,
             http: head.http,
@@ -96,20 +99,39 @@ impl Head {
 }
 
 /// How a stream ended and what it brought.
-#[pyclass(frozen, get_all, module = "sluicegate._native")]
+#[pyclass(frozen, module = "sluicegate._native")]
 pub struct Outcome {
+    #[pyo3(get)]
     end: &'static str,
+    #[pyo3(get)]
     complete: bool,
+    #[pyo3(get)]
     error: bool,
-    reported: Figures,
-    tokens: Option<Counts>,
+    #[pyo3(get)]
     first_content: Option<f64>,
+    #[pyo3(get)]
     events: u64,
+    #[pyo3(get)]
     written: u64,
+    #[pyo3(get)]
     malformed: u64,
+    #[pyo3(get)]
     bytes_in: u64,
+    #[pyo3(get)]
     bytes_out: u64,
+    #[pyo3(get)]
     heartbeats: u64,
+    dialect: Dialect,
+    reported: Option<Reported>,
+}
+
+#[pymethods]
+impl Outcome {
+    /// What the provider said of usage.
+    #[getter]
+    fn usage<'py>(&self, py: Python<'py>) -> PyResult<Option<Usage<'py>>> {
+        usage(py, self.dialect, self.reported.as_ref())
+    }
 }
 
 impl Outcome {
@@ -119,8 +141,8 @@ impl Outcome {
             end: outcome.end.as_str(),
             complete: account.complete,
             error: account.error,
-            reported: figures(account.reported.as_ref()),
-            tokens: counts(outcome.dialect, account.reported.as_ref()),
+            dialect: outcome.dialect,
+            reported: account.reported,
             first_content: account.first_content.map(|micros| micros as f64 / 1e6),
             events: account.events,
             written: account.written.tokens(),
