@@ -179,8 +179,9 @@ class Attempts:
         )
         return retries.rule_for(attempt.phase, code, settled)
 
-    def write_down(self, exchange: Exchange, outcome: str, *, decisive: bool, charge: Charge = _FREE) -> None:
-        """The attempt under way, if one is, becomes one of the row's. ``charge``: what it cost, if it is left."""
+    @staticmethod
+    def leave(exchange: Exchange, outcome: str, charge: Charge = _FREE) -> None:
+        """The attempt under way, if one is, becomes one of those that were left. ``charge``: what it cost."""
         started = exchange.attempt_started
         if started is None:
             return
@@ -195,9 +196,10 @@ class Attempts:
             time.monotonic() - started,
             exchange.upstream_bytes_in,
             exchange.upstream_bytes_out,
-            decisive,
-            exchange.upstream_request_id,
-            *charge,
+            upstream_request_id=exchange.upstream_request_id,
+            price=charge[0],
+            cost=charge[1],
+            decisive=False,
         )
         exchange.attempts.append(record)
 
@@ -259,7 +261,7 @@ class Journey:
         """Leave an attempt that failed before commit; say what comes next. Raises the primary's error: nothing does."""
         exchange = self._exchange
         rule = self._attempts.rule(exchange, self._ask, seat, attempt, error.code)
-        self._attempts.write_down(exchange, error.code, decisive=False, charge=self._charge(exchange))
+        self._attempts.leave(exchange, error.code, self._charge(exchange))
         if seat.target is self._primary.target:
             self._last_of_primary = (len(exchange.attempts) - 1, error)
         following = self._following(rule, error)

@@ -240,7 +240,7 @@ class Exchange(msgspec.Struct, eq=False):
     upstream_status: int = 0
     #: When the attempt under way began; None between attempts.
     attempt_started: float | None = None
-    #: Those that are over.
+    #: Those that were left; in a row the one under way joins them, which is the decisive one.
     attempts: list[Attempt] = []  # a struct makes a new list for each
     status: int = 0
     error_code: str = ""

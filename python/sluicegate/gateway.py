@@ -353,7 +353,6 @@ class Gateway:
             return
         exchange.recorded = True
         self._prices.settle(exchange)
-        self._attempts.write_down(exchange, exchange.outcome, decisive=True)
         line, record = self._rows.ended(exchange, time.monotonic())
         if self._ledger is not None and record is not None:
             self._ledger.finish(record)

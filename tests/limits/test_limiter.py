@@ -138,7 +138,9 @@ async def test_what_is_kept_at_hand_is_bounded(tmp_path: Path, monkeypatch: pyte
 
 async def test_a_request_is_settled_once(tmp_path: Path) -> None:
     class Ended(msgspec.Struct):
-        attempts: tuple[Attempt, ...]
+        usage: Usage
+        attempts: tuple[Attempt, ...] = ()
+        attempts_made: int = 1
         status: int = 200
         events: int = 0
         cost: int | None = None
@@ -151,9 +153,9 @@ async def test_a_request_is_settled_once(tmp_path: Path) -> None:
     reservation = await limiter.admit(limits, route(of, "plain"), Asked(), 39, lambda *_: None)
     assert (20, [20]) == (reservation.tokens, [share.drawn for share in limits.shares])
 
-    usage = Usage(Tokens(3, 4), "provider", "provider")
-    ended = Ended((Attempt("up/m", "completed", 200, usage),))
+    left = Attempt("up/m", "upstream_timeout", 0, Usage(Tokens(2, 90), "partial", "none"), decisive=False)
+    ended = Ended(Usage(Tokens(3, 4), "provider", "provider"), (left,), 2)
     for _ in range(2):
         reservation.settle(ended)  # type: ignore[arg-type]  # as much of an exchange as limits look at
-        assert [7] == [share.drawn for share in limits.shares]
-    assert {"1000", "993"} < set(dict(reservation.headers()).values())
+        assert [9] == [share.drawn for share in limits.shares]
+    assert {"1000", "991"} < set(dict(reservation.headers()).values())

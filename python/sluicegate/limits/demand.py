@@ -36,18 +36,23 @@ def used(exchange: Exchange, taken: Taken) -> int:
 
     ``taken`` says what was reserved for it.
     """
-    total = 0
+    if not exchange.attempts_made:
+        return 0
+    total, usage = 0, exchange.usage
+    reached = exchange.status in _REACHED
+    if usage.input_provenance != "none":
+        total += units(usage.tokens.input)
+    elif reached:
+        total += taken.prompt
+    if usage.output_provenance != "none":
+        total += units(usage.tokens.output)
+    elif reached:
+        total += min(exchange.events, taken.output)
     for attempt in exchange.attempts:
-        usage, tokens = attempt.usage, attempt.usage.tokens
-        reached = attempt.decisive and exchange.status in _REACHED
-        if usage.input_provenance != "none":
-            total += units(tokens.input)
-        elif reached:
-            total += taken.prompt
-        if usage.output_provenance != "none":
-            total += units(tokens.output)
-        elif reached:
-            total += min(exchange.events, taken.output)
+        if not attempt.decisive:
+            usage = attempt.usage
+            total += units(usage.tokens.input) * (usage.input_provenance != "none")
+            total += units(usage.tokens.output) * (usage.output_provenance != "none")
     return min(total, LARGEST)
 
 

@@ -80,7 +80,10 @@ impl Rows {
         let py = exchange.py();
         let told = Told(exchange.clone());
         let usage = told.of(intern!(py, "usage"))?;
-        let attempts = attempts(&told.0.getattr(intern!(py, "attempts"))?, &usage)?;
+        let mut attempts = attempts(&told.0.getattr(intern!(py, "attempts"))?, &usage)?;
+        if let Some(started) = told.maybe_seconds(intern!(py, "attempt_started"))? {
+            attempts.push(decisive(&told, started, now)?);
+        }
         let endpoint = told.of(intern!(py, "endpoint"))?;
         let duration = now - told.seconds(intern!(py, "received"))?;
         let mut upstream_time = 0.0;
@@ -303,6 +306,24 @@ fn attempts<'py>(list: &Bound<'py, PyAny>, whole: &Told<'py>) -> PyResult<Vec<At
         })
     };
     list.cast::<PyList>()?.iter().map(one).collect()
+}
+
+/// The attempt under way at the end, which is what the row says.
+fn decisive<'py>(exchange: &Told<'py>, started: f64, now: f64) -> PyResult<Attempt<Text>> {
+    let py = exchange.0.py();
+    Ok(Attempt {
+        target: exchange.text(intern!(py, "target"))?,
+        outcome: exchange.text(intern!(py, "outcome"))?,
+        status: exchange.count(intern!(py, "upstream_status"))?,
+        credential: exchange.text(intern!(py, "credential"))?,
+        upstream_request_id: exchange.text(intern!(py, "upstream_request_id"))?,
+        started: started - exchange.seconds(intern!(py, "received"))?,
+        duration: now - started,
+        bytes_in: exchange.count(intern!(py, "upstream_bytes_in"))?,
+        bytes_out: exchange.count(intern!(py, "upstream_bytes_out"))?,
+        decisive: true,
+        ..Attempt::default()
+    })
 }
 
 fn text(value: &Bound<'_, PyAny>) -> PyResult<Text> {
