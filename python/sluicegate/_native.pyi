@@ -641,8 +641,8 @@ def read_spool(
 ) -> tuple[list[tuple[str, int, *tuple[str | int | None, ...]]], dict[int, bytes], int, int, bool]:
     """The whole frames at the beginning of a piece of a spool.
 
-    Gives the store's rows of those that ended, the records of admissions by their sequences, how many frames could not
-    be read, where the last whole one ends, and whether what stands there can never become one.
+    Gives the store's rows of those that ended, the records of other admissions by their sequences, how many frames could
+    not be read, where the last whole one ends, and whether what stands there can never become one.
     """
 
 def unknown(record: bytes, /) -> tuple[str | int | None, ...] | None:

@@ -70,7 +70,7 @@ class Drain:
         rows, admitted, damaged, end, unbelievable = _native.read_spool(data, self._name)
         self._running.update(admitted)
         self.damaged += damaged
-        return rows, [sequence for _, sequence, *_ in rows], end, unbelievable
+        return rows, [row[1] for row in rows], end, unbelievable
 
     def _commit(self, batch: Batch) -> None:
         try:
@@ -132,7 +132,4 @@ class Drain:
         if not place.offset:
             return {}
         data = segments.read_segment(self._spool, place.segment, 0, place.offset)
-        rows, admitted, *_ = _native.read_spool(data, self._name)
-        for _, sequence, *_ in rows:
-            admitted.pop(sequence, None)
-        return admitted
+        return _native.read_spool(data, self._name)[1]

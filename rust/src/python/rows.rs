@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::metrics::Bank;
@@ -138,7 +138,7 @@ impl Rows {
     }
 }
 
-/// What a piece of a spool holds: rows of the store for the ends, admissions by sequence, how many frames could not be
+/// What a piece of a spool holds: rows of the store for the ends, other admissions by sequence, how many frames could not be
 /// read, where the last whole one ends, and whether what stands there can never become one.
 type Spooled<'py> = (Bound<'py, PyList>, Bound<'py, PyDict>, usize, usize, bool);
 
@@ -149,13 +149,15 @@ pub fn read_spool<'py>(data: &Bound<'py, PyBytes>, instance: &Bound<'py, PyStrin
     let py = data.py();
     let found = row::read(data.as_bytes());
     let rows = PyList::empty(py);
+    let mut before = Vec::new();
     for (sequence, values) in &found.finished {
         let mut row = vec![instance.clone().into_any(), sequence.into_pyobject(py)?.into_any()];
-        columns(py, values, &mut row)?;
+        columns(py, values, &mut before, &mut row)?;
         rows.append(PyTuple::new(py, row)?)?;
     }
     let admitted = PyDict::new(py);
-    for (sequence, record) in found.admitted {
+    let ended: HashSet<u64> = found.finished.iter().map(|(sequence, _)| *sequence).collect();
+    for (sequence, record) in found.admitted.into_iter().filter(|(sequence, _)| !ended.contains(sequence)) {
         admitted.set_item(sequence, PyBytes::new(py, record))?;
     }
     Ok((rows, admitted, found.damaged, found.end, found.unbelievable))
@@ -167,14 +169,28 @@ pub fn read_spool<'py>(data: &Bound<'py, PyBytes>, instance: &Bound<'py, PyStrin
 pub fn unknown<'py>(py: Python<'py>, record: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let Some(values) = row::unknown(record) else { return Ok(None) };
     let mut row = Vec::with_capacity(values.len());
-    columns(py, &values, &mut row)?;
+    columns(py, &values, &mut Vec::new(), &mut row)?;
     PyTuple::new(py, row).map(Some)
 }
 
-fn columns<'py>(py: Python<'py>, values: &[Value<'_>], row: &mut Vec<Bound<'py, PyAny>>) -> PyResult<()> {
-    for value in values {
+/// Adds the values to a row. `before` is what the same columns were in the row before: most texts are the same again,
+/// and a text that is there already costs nothing.
+fn columns<'py, 'a>(
+    py: Python<'py>,
+    values: &[Value<'a>],
+    before: &mut Vec<(&'a str, Bound<'py, PyAny>)>,
+    row: &mut Vec<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let empty = PyString::intern(py, "").into_any();
+    before.resize(values.len(), ("", empty));
+    for (value, (last, kept)) in values.iter().zip(before) {
         row.push(match *value {
-            Value::Text(text) => PyString::new(py, text).into_any(),
+            Value::Text(text) => {
+                if text != *last {
+                    (*last, *kept) = (text, PyString::new(py, text).into_any());
+                }
+                kept.clone()
+            }
             Value::Count(count) => count.into_pyobject(py)?.into_any(),
             Value::None => py.None().into_bound(py),
         });
