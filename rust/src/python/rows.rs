@@ -325,7 +325,7 @@ fn attempts<'py>(list: &Bound<'py, PyAny>, whole: &Told<'py>) -> PyResult<Vec<At
 }
 
 /// The attempt under way at the end, which is what the row says.
-fn decisive<'py>(exchange: &Told<'py>, started: f64, now: f64) -> PyResult<Attempt<Text>> {
+fn decisive(exchange: &Told<'_>, started: f64, now: f64) -> PyResult<Attempt<Text>> {
     let py = exchange.0.py();
     Ok(Attempt {
         target: exchange.text(intern!(py, "target"))?,
