@@ -290,7 +290,9 @@ class Gateway:
         self._heartbeats.beat(self._live, now)
 
     def _account(self, exchange: Exchange, attempt: Attempt) -> None:
-        """Write down what an attempt came to; again after more is known."""
+        """Write down what an attempt came to; again after more is known, but not after the row, which has estimates."""
+        if exchange.recorded:
+            return
         outcome, head = attempt.outcome, attempt.head
         exchange.upstream_bytes_out = attempt.bytes_out
         if head is not None:
