@@ -584,12 +584,6 @@ class Bank:
     def observe_seconds(self, slot: int, seconds: float, /) -> None:
         """Counts one observation of a histogram of times."""
 
-    def record(self, slots: list[int], values: list[float], /) -> None:
-        """One call for all that a request leaves: counters grow by their value, gauges are set, histograms observe.
-
-        Values are in the unit that is shown (seconds). Raises ValueError if the lists differ in length.
-        """
-
     def value(self, slot: int, /) -> int:
         """A counter's or gauge's value, a histogram's number of observations. Raises KeyError for a foreign slot."""
 

@@ -45,7 +45,8 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 AIOHTTP_ROOMS = {"web", "demo"}
-# `ledger`: a cost is worked out in one place, for rows and for the usage events that Rust writes.
+# `ledger`: a cost is worked out in one place, for rows and for the usage events that Rust writes; its records are read
+# where they are written.
 # `errors`: a panic of the core's is a fault like any other.
 # `limits`: what a request reserves and settles is counted where its bytes are, in one call each.
 NATIVE_ROOMS = {"errors", "upstream", "telemetry", "dialects", "ledger", "limits", "web"}

@@ -19,9 +19,11 @@ from tests.telemetry.rows import ENDED, STREAMED, USAGE, Row, exchange, leave, r
 from sluicegate import _native
 from sluicegate.exchange import Provenance, Tokens, Usage
 from sluicegate.telemetry.gathered import Gathered
-from sluicegate.telemetry.metrics import OTHER, Metrics
+from sluicegate.telemetry.metrics import Metrics
 from sluicegate.telemetry.series import CONNECTIONS, SERIES, Series
 
+#: What stands for every name that is not configured.
+OTHER = "_other"
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROVENANCES: list[Provenance] = ["provider", "partial", "estimated", "none"]
 Sample = tuple[str, tuple[tuple[str, str], ...]]

@@ -61,5 +61,3 @@ def key_prefix(value: object) -> str:
 
 #: The names of what limits a key.
 LIMITS: Final = Allowance.__struct_fields__
-#: Every name that can be said of a stored key.
-STORED: Final = StoredKey.__struct_fields__

@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 TABLE = tuple(series.row for series in SERIES)
 #: Bytes that a worker counts in; only what is touched takes memory.
 MEMORY = _native.Bank.memory_needed(TABLE)
-#: What stands for every name that is not configured.
-OTHER = "_other"
 
 #: The series that rows move, as the native side calls them.
 _MOVED = {

@@ -32,7 +32,7 @@ from sluicegate.errors import FAULTS, BadRequest, BodyTooSlow, RequestFailed, wh
 from sluicegate.web.capacity import SPARE
 from sluicegate.web.head import too_large
 from sluicegate.web.request import Parsed
-from sluicegate.web.whole import WRITE_TIME, Whole, reset
+from sluicegate.web.whole import Whole, reset
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -294,8 +294,8 @@ class Connection(RequestHandler):
                 response = self._edge.terms.refuse(None, self._unreadable(broken))
             if self._upgraded and not self._messages:
                 self._decline_upgrade()
-            if self._finish(request, response):
-                await self._wait_for_reader(response)
+            if patience := self._finish(request, response):
+                await self._wait_for_reader(patience)
         finally:
             self._request_in_progress = False
             if self._handler_waiter is not None:
@@ -312,21 +312,21 @@ class Connection(RequestHandler):
         self._request_in_progress = True
         try:
             response = await plain[1](request)
-            if self._finish(request, response):
-                await self._wait_for_reader(response)
+            if patience := self._finish(request, response):
+                await self._wait_for_reader(patience)
         finally:
             self._request_in_progress = False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
         return self._keepalive
 
-    def _finish(self, request: Parsed | Plain, response: Whole | Opened) -> bool:
-        """Write an answer that is whole. True: the client has to be waited for."""
+    def _finish(self, request: Parsed | Plain, response: Whole | Opened) -> float:
+        """Write an answer that is whole. Seconds for which the client has to be waited for; mostly 0."""
         if isinstance(response, Whole):
             self._keepalive = response.write(request, self.transport)
-            return self._paused
+            return response.write_time if self._paused else 0.0
         self._keepalive = response.keep_alive
-        return False
+        return 0.0
 
     def _decline_upgrade(self) -> None:
         """Read on in HTTP/1.1: the last request asked to leave it (CONNECT does), and has its answer."""
@@ -339,10 +339,10 @@ class Connection(RequestHandler):
         if self._buffer_paused and len(self._messages) < self._max_msg_queue_size:
             self._resume_reading_if_drained()
 
-    async def _wait_for_reader(self, response: Whole | Opened) -> None:
-        """Wait until the client has read; drop it after the answer's time for that."""
+    async def _wait_for_reader(self, patience: float) -> None:
+        """Wait until the client has read; drop it after ``patience`` seconds."""
         try:
-            async with asyncio.timeout(response.write_time if isinstance(response, Whole) else WRITE_TIME):
+            async with asyncio.timeout(patience):
                 await self._drain_helper()
         except TimeoutError:
             reset(self.transport)

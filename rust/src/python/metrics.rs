@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 
 use super::lent::Lent;
 use crate::metrics::{self, Cells, Family, InvalidTable, Kind, Scale, Slot};
@@ -76,17 +76,6 @@ impl Bank {
     #[pyo3(signature = (slot, seconds, /))]
     fn observe_seconds(&self, slot: u64, seconds: f64) {
         self.inner.record(Slot::from_bits(slot), seconds);
-    }
-
-    #[pyo3(signature = (slots, values, /))]
-    fn record(&self, slots: &Bound<'_, PyList>, values: &Bound<'_, PyList>) -> PyResult<()> {
-        if slots.len() != values.len() {
-            return Err(PyValueError::new_err("there must be one value for each slot"));
-        }
-        for (slot, value) in slots.iter().zip(values.iter()) {
-            self.inner.record(Slot::from_bits(slot.extract()?), value.extract()?);
-        }
-        Ok(())
     }
 
     #[pyo3(signature = (slot, /))]
