@@ -1,5 +1,8 @@
-# The words of the house. `make build` needs python3.11 or newer, cargo, make and a C linker; it leaves .venv/bin/sluicegate.
-PYTHON ?= python3.11
+# The words of the house. `make build` needs Python 3.11 to 3.13, cargo, make and a C linker; it leaves .venv/bin/sluicegate.
+# The first fast one of these (bench/interpreter.py), else the first; they are asked only where a .venv is made.
+PYTHONS := python3.11 /usr/bin/python3.11 python3 /usr/bin/python3 python3.12 python3.13
+PYTHON ?= $(shell (for python in $(PYTHONS); do $$python bench/interpreter.py; done; echo 3 python3.11) 2> /dev/null \
+	| sort --stable --numeric-sort --key 1,1 | sed 's/^. //; q')
 SECONDS ?= 600
 SOAK ?= 600
 RATE ?= 60

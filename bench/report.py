@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 import json
 import os
@@ -10,9 +10,11 @@ from pathlib import Path
 import platform
 import statistics
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Self
 
-from bench.rounds import Figures, Results, cpu_per_event, cpu_per_request, idle_bytes
+from bench.interpreter import is_optimised
+from bench.rounds import Figures, Results, cpu_per_event, cpu_per_request, idle_bytes, whole_cpu_per_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,12 +73,39 @@ def median(results: Results, scenario: str, proxy: str, figure: Callable[[Figure
     return statistics.median(figure(one) for one in rounds) if rounds else None
 
 
-def ratio_to_nginx(results: Results, scenario: str, proxy: str, figure: Callable[[Figures], float]) -> float | None:
-    """The median of the ratios within each round: both were measured in the same minute."""
-    of = results.figures.get(scenario, {})
-    pairs = zip(of.get(proxy, []), of.get("nginx", []), strict=False)
-    ratios = [figure(one) / figure(other) for one, other in pairs if not one["errors"] and not other["errors"]]
-    return statistics.median(ratios) if ratios else None
+@dataclass(frozen=True)
+class Spread:
+    """What the rounds brought: each compares two proxies within itself, in the same minute."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(
+        cls, results: Results, scenario: str, proxies: tuple[str, str], compare: Callable[[Figures, Figures], float]
+    ) -> Self | None:
+        ours, theirs = (results.figures.get(scenario, {}).get(proxy, []) for proxy in proxies)
+        right = [(one, other) for one, other in zip(ours, theirs, strict=False) if not one["errors"] + other["errors"]]
+        values = [compare(one, other) for one, other in right]
+        return cls(statistics.median(values), min(values), max(values)) if values else None
+
+    def range(self, form: str = "{:.2f}") -> str:
+        return f"{form.format(self.lowest)} to {form.format(self.highest)}"
+
+
+def ratio_to_nginx(results: Results, bar: Bar) -> Spread | None:
+    """How many times nginx's figure ours is."""
+    pair = ("sluicegate", "nginx")
+    return Spread.of(results, bar.scenario, pair, lambda ours, its: bar.figure(ours) / bar.figure(its))
+
+
+def added_by_accounting(results: Results) -> Spread | None:
+    """Microseconds of CPU that ledger and limits cost a request, the writer's among them."""
+    pair = ("accounting", "sluicegate")
+    return Spread.of(
+        results, "json plain", pair, lambda on, off: whole_cpu_per_request(on) - whole_cpu_per_request(off)
+    )
 
 
 def _shown(value: float | None, form: str = "{:.2f}") -> str:
@@ -98,6 +127,7 @@ def _verdict(value: float | None, floor: float | None, goal: float | None) -> st
 def print_report(results: Results, proxies: Sequence[Proxy], *, strict: bool) -> bool:
     """Print every table; true if an answer that was not a rival's was wrong (or, if strict, a floor was missed)."""
     names = [proxy.name for proxy in proxies]
+    print(f"\nPython {platform.python_version()} {sys.executable}: {_built()}")
     verdicts = [*_print_bars(results, names), _print_accounting(results), _print_scrape(results)]
     _print_latencies(results, names)
     wrong = dict.fromkeys([*names, "direct"], 0)
@@ -110,29 +140,28 @@ def print_report(results: Results, proxies: Sequence[Proxy], *, strict: bool) ->
 
 
 def _print_bars(results: Results, names: Sequence[str]) -> list[str]:
-    print("\n" + _row(["median of the rounds", *names, "x nginx", "floor", "goal", ""]))
+    print("\n" + _row(["median of the rounds", *names, "x nginx", "rounds", "floor", "goal", ""]))
     verdicts = []
     for bar in BARS:
         if bar.scenario not in results.figures:
             continue
-        ratio = ratio_to_nginx(results, bar.scenario, "sluicegate", bar.figure)
+        spread = ratio_to_nginx(results, bar)
+        ratio = spread.median if spread else None
         judged = ratio if bar.ratio else median(results, bar.scenario, "sluicegate", bar.figure)
         verdicts.append(_verdict(judged, bar.floor, bar.goal))
         values = [_shown(median(results, bar.scenario, name, bar.figure)) for name in names]
-        print(_row([bar.what, *values, _shown(ratio), _shown(bar.floor), _shown(bar.goal), verdicts[-1]]))
+        rounds = spread.range() if spread else "-"
+        print(_row([bar.what, *values, _shown(ratio), rounds, _shown(bar.floor), _shown(bar.goal), verdicts[-1]]))
     return verdicts
 
 
 def _print_accounting(results: Results) -> str:
-    """What ledger and limits cost each request: the median of the differences within each round."""
-    of = results.figures.get("json plain", {})
-    pairs = zip(of.get("accounting", []), of.get("sluicegate", []), strict=False)
-    added = [cpu_per_request(on) - cpu_per_request(off) for on, off in pairs if not on["errors"] and not off["errors"]]
-    if not added:
+    added = added_by_accounting(results)
+    if added is None:
         return ""
-    verdict = _verdict(statistics.median(added), ACCOUNTING_FLOOR_US, None)
-    print(f"\nledger (SQLite) and limits: {statistics.median(added):+.1f} us of CPU a request", end=" ")
-    print(f"(floor {ACCOUNTING_FLOOR_US:.0f})  {verdict}")
+    verdict = _verdict(added.median, ACCOUNTING_FLOOR_US, None)
+    print(f"\nledger (SQLite) and limits: {added.median:+.1f} us of CPU a request", end=" ")
+    print(f"(rounds {added.range('{:+.1f}')}; floor {ACCOUNTING_FLOOR_US:.0f})  {verdict}")
     return verdict
 
 
@@ -161,6 +190,10 @@ def _print_latencies(results: Results, names: Sequence[str]) -> None:
     print(f"\n(open loop: 50 streams a second of 50 events 20 ms apart. Goal: {GAP_GOAL})")
 
 
+def _built() -> str:
+    return "optimised" if is_optimised() else "NOT optimised, a tenth slower: docs/OPERATIONS.md tells why"
+
+
 def _said(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -173,15 +206,17 @@ def write_report(results: Results, proxies: Sequence[Proxy], folder: Path) -> No
     cpus = Path("/proc/cpuinfo").read_text().split("\n\n")
     model = next((line.partition(":")[2].strip() for line in cpus[0].splitlines() if "model name" in line), "unknown")
     now = datetime.now(UTC)
-    ratios = {bar.scenario: ratio_to_nginx(results, bar.scenario, "sluicegate", bar.figure) for bar in BARS}
+    ratios = {bar.scenario: ratio_to_nginx(results, bar) for bar in BARS}
     record = {
         "at": now.isoformat(timespec="seconds"),
         "commit": _said("git", "describe", "--always", "--dirty", "--abbrev=12"),
         "machine": {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()},
         "pinned": {"proxy": results.cores.proxy, "load and upstream": results.cores.others},
         "versions": {proxy.name: proxy.version() for proxy in proxies} | {"python": platform.python_version()},
+        "python is optimised": is_optimised(),
         "quick": results.quick,
-        "ratios to nginx": ratios,
+        "ratios to nginx": {name: spread and asdict(spread) for name, spread in ratios.items()},
+        "us added by accounting": (added := added_by_accounting(results)) and asdict(added),
         "scrape": results.scrape,
         "figures": results.figures,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 import json
+import math
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,31 +19,47 @@ Figures = dict[str, Any]
 Load = dict[str, str | int | float]
 IDLE_STREAMS = 2000
 WARM_UP = 1.5
+# What a proxy still does when the load has gone: ends streams that were cut, closes connections.
+PAUSE = 0.1
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `direct`: also without a proxy, to know what a proxy adds. `beside`: another load at the same time."""
+    """One load. `direct`: also without a proxy, to know what a proxy adds. `beside`: another load at the same time.
+
+    `seconds` are a proxy's in each round, cut in turns of at most `turn` seconds: a noisy second of a shared core then
+    meets every proxy alike.
+    """
 
     name: str
     upstream: str
     load: Load
     seconds: float
+    turn: float = math.inf
     direct: bool = False
     beside: Load | None = None
 
 
-PACED: Load = {"connections": 200, "events": 200, "gap-us": 20_000, "warm": 2}
+PACED: Load = {"connections": 200, "events": 200, "gap-us": 20_000, "warm": 1.5}
 BURST: Load = {"connections": 16, "events": 400, "gap-us": 0, "warm": 1}
-LATENCY: Load = {"rate": 50, "events": 50, "gap-us": 20_000, "warm": 2}
+LATENCY: Load = {"rate": 50, "events": 50, "gap-us": 20_000, "warm": 1.2}
 LARGE_BODIES: Load = {"answer": "json", "pad": 1_000_000, "rate": 20, "warm": 0}
+# The window opens and closes with no request under way, so its CPU is that of its requests.
+CLOSED_LOOP: Load = {
+    "answer": "json",
+    "connections": 32,
+    "spread": 0.02,
+    "warm": 0.05,
+    "drained": 1,
+    "requests": 2000,
+}
 SCENARIOS = (
     Scenario("paced plain", "plain", PACED, 6),
     Scenario("paced tls", "tls", PACED, 6),
-    Scenario("burst plain", "plain", BURST, 3),
-    Scenario("burst tls", "tls", BURST, 3),
-    Scenario("json plain", "plain", {"answer": "json", "connections": 32, "warm": 1}, 3),
-    Scenario("json paced", "plain", {"answer": "json", "rate": 500, "warm": 1}, 4),
+    Scenario("burst plain", "plain", BURST, 3, turn=1.5),
+    Scenario("burst tls", "tls", BURST, 3, turn=1.5),
+    Scenario("json plain", "plain", CLOSED_LOOP, 4, turn=0.4),
+    Scenario("json paced", "plain", {"answer": "json", "rate": 500, "warm": 0.2}, 3, turn=0.5),
     Scenario("latency", "plain", LATENCY, 5, direct=True),
     Scenario("latency beside 1 MB", "plain", LATENCY, 5, direct=True, beside=LARGE_BODIES),
 )
@@ -112,7 +129,7 @@ class Results:
 
 
 def measure_rounds(results: Results, proxies: Sequence[Proxy], rounds: int) -> None:
-    """Every scenario, `rounds` times; within a round the proxies take turns, so that a noisy minute meets them all."""
+    """Every scenario, `rounds` times."""
     for proxy in proxies:
         # Some load half of themselves with the first request.
         for answer in ("json", "stream"):
@@ -121,16 +138,47 @@ def measure_rounds(results: Results, proxies: Sequence[Proxy], rounds: int) -> N
         for scenario in SCENARIOS:
             if not results.wants(scenario.name):
                 continue
-            seconds = min(scenario.seconds, 2.5) if results.quick else scenario.seconds
-            for proxy in proxies:
-                if scenario.upstream not in proxy.targets or (proxy.name == "direct" and not scenario.direct):
-                    continue
-                if proxy.takes_part and scenario.name not in proxy.takes_part:
-                    continue
-                figures = results.run_scenario(proxy, scenario, seconds)
+            present = [proxy for proxy in proxies if takes_part(proxy, scenario)]
+            for proxy, figures in zip(present, measure_round(results, present, scenario), strict=True):
                 results.keep(scenario.name, proxy, figures)
                 print(f"round {number}/{rounds}  {scenario.name:<20} {proxy.name:<12} {glance(figures)}", flush=True)
-                time.sleep(0.2)
+
+
+def takes_part(proxy: Proxy, scenario: Scenario) -> bool:
+    if scenario.upstream not in proxy.targets or (proxy.name == "direct" and not scenario.direct):
+        return False
+    return not proxy.takes_part or scenario.name in proxy.takes_part
+
+
+def measure_round(results: Results, proxies: Sequence[Proxy], scenario: Scenario) -> list[Figures]:
+    """One round of a scenario: the proxies take turns, and what each turn brought is summed up.
+
+    `cpu_whole_us` is a proxy's CPU in all of the round, its pauses included: what it does behind its answers too.
+    """
+    seconds = min(scenario.seconds, 2.5) if results.quick else scenario.seconds
+    turns = max(1, round(seconds / scenario.turn))
+    before = [proxy.cpu_us() for proxy in proxies]
+    taken: list[list[Figures]] = [[] for _ in proxies]
+    for _ in range(turns):
+        for proxy, figures in zip(proxies, taken, strict=True):
+            rows = proxy.rows()
+            figures.append(results.run_scenario(proxy, scenario, seconds / turns))
+            proxy.wait_for_rows(rows + figures[-1]["answered"])
+            time.sleep(PAUSE)
+    whole = [proxy.cpu_us() - earlier for proxy, earlier in zip(proxies, before, strict=True)]
+    return [summed(figures) | {"cpu_whole_us": cpu} for figures, cpu in zip(taken, whole, strict=True)]
+
+
+SUMS = ("seconds", "answered", "requests", "events", "bytes", "errors", "cpu_us")
+
+
+def summed(turns: Sequence[Figures]) -> Figures:
+    """The turns of a round as one; percentiles only if there was one alone."""
+    if len(turns) == 1:
+        return turns[0]
+    first_errors = [error for turn in turns for error in turn["first_errors"]][:3]
+    kept = [{name: turn[name] for name in SUMS} for turn in turns]
+    return {name: sum(turn[name] for turn in turns) for name in SUMS} | {"first_errors": first_errors, "turns": kept}
 
 
 def measure_idle(results: Results, proxies: Sequence[Proxy], rounds: int) -> None:
@@ -162,6 +210,11 @@ def cpu_per_request(figures: Figures) -> float:
     return float(figures["cpu_us"]) / max(1.0, float(figures["requests"]))
 
 
+def whole_cpu_per_request(figures: Figures) -> float:
+    """Microseconds of CPU for each request answered, what is done later included."""
+    return float(figures["cpu_whole_us"]) / max(1.0, float(figures["answered"]))
+
+
 def idle_bytes(figures: Figures) -> float:
     """Resident bytes for each idle stream."""
     return float(figures["resident"] - figures["resident_before"]) / max(1.0, float(figures["begun"]))
@@ -169,6 +222,6 @@ def idle_bytes(figures: Figures) -> float:
 
 def glance(figures: Figures) -> str:
     if figures["events"]:
-        gap = figures["gap_us"]
-        return f"{cpu_per_event(figures):7.2f} us/event  {figures['events']} events  gap p99 {gap['p99']} us"
+        gap = f"  gap p99 {figures['gap_us']['p99']} us" if "gap_us" in figures else ""
+        return f"{cpu_per_event(figures):7.2f} us/event  {figures['events']} events{gap}"
     return f"{cpu_per_request(figures):7.1f} us/request  {figures['requests']} requests"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ import re
 import select
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -173,6 +175,18 @@ class Proxy:
     def pids(self) -> list[int]:
         return self.process.pids() if self.process else []
 
+    def cpu_us(self) -> float:
+        """What all threads of its processes have had of a CPU so far."""
+        files = (path for pid in self.pids() for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+        return sum(int(path.read_text().split()[0]) for path in files) / 1000
+
+    def rows(self) -> int:
+        """How many requests it has written into a store, if it does."""
+        return 0
+
+    def wait_for_rows(self, due: int) -> None:
+        """Return when its store has so many: until then it works for the requests it has answered."""
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -301,3 +315,18 @@ class Accounting(Sluicegate):
     store = "sqlite:///{folder}/rows.db"
     limits = ALLOWED
     takes_part = ("json plain",)
+
+    @override
+    def rows(self) -> int:
+        # Asking the gateway would cost it CPU of its own.
+        store = self.folder / self.name / "rows.db"
+        with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM requests").fetchone()[0])
+
+    @override
+    def wait_for_rows(self, due: int) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while self.rows() < due:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{due - self.rows()} rows have not reached the store after {START_LIMIT:.0f} s")
+            time.sleep(0.05)

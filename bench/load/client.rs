@@ -1,10 +1,10 @@
 //! The load: K connections in a closed loop, or requests at a fixed rate in an open one. Every answer is checked.
 
-use crate::meter::{Histogram, Processes};
+use crate::exchange::{Exchange, Figures};
+use crate::meter::Processes;
 use crate::options::{Failure, Options};
-use crate::payload::{now_us, read_event, Ask, Said, WHOLE_TEXT};
+use crate::payload::Ask;
 use crate::wire::ResponseReader;
-use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read, Write};
@@ -13,115 +13,13 @@ use std::time::{Duration, Instant};
 
 const RETRY: Duration = Duration::from_millis(50);
 const MOST_CONNECTIONS: usize = 4000;
-
-struct Exchange {
-    scheduled: Instant,
-    pending: Vec<u8>,
-    events: u32,
-    last_event: Option<Instant>,
-    tokens: Option<u32>,
-    done: bool,
-}
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 struct Connection {
     socket: TcpStream,
     reader: ResponseReader,
     outbound: Vec<u8>,
     exchange: Option<Exchange>,
-}
-
-/// What was measured between the window's start and its end.
-struct Figures {
-    measuring: bool,
-    requests: u64,
-    events: u64,
-    bytes: u64,
-    first_content: Histogram,
-    gap: Histogram,
-    lag: Histogram,
-    duration: Histogram,
-    errors: u64,
-    first_errors: Vec<String>,
-}
-
-impl Figures {
-    fn new() -> Self {
-        let [first_content, gap, lag, duration] = std::array::from_fn(|_| Histogram::new());
-        let (measuring, requests, events, bytes, errors) = (false, 0, 0, 0, 0);
-        Self { measuring, requests, events, bytes, first_content, gap, lag, duration, errors, first_errors: Vec::new() }
-    }
-
-    fn error(&mut self, text: &str) {
-        self.errors += 1;
-        if self.first_errors.len() < 3 {
-            let plain = |c: char| if c.is_ascii_graphic() && !"\"\\".contains(c) { c } else { ' ' };
-            self.first_errors.push(text.chars().map(plain).collect());
-        }
-    }
-}
-
-impl Exchange {
-    fn new(scheduled: Instant) -> Self {
-        Self { scheduled, pending: Vec::new(), events: 0, last_event: None, tokens: None, done: false }
-    }
-
-    /// Takes a piece of a stream's body; every event must be the one expected.
-    fn feed(&mut self, piece: &[u8], now: Instant, figures: &mut Figures) -> Result<(), String> {
-        self.pending.extend_from_slice(piece);
-        let mut start = 0;
-        while let Some(length) = memmem::find(&self.pending[start..], b"\n\n") {
-            let said = read_event(&self.pending[start..start + length]);
-            start += length + 2;
-            if self.done {
-                return Err("an event behind [DONE]".into());
-            }
-            match said {
-                Said::Content { index, at_us } if index == self.events => self.content(at_us, now, figures),
-                Said::Content { index, .. } => return Err(format!("event {index} where {} was due", self.events)),
-                Said::Usage(tokens) => self.tokens = Some(tokens),
-                Said::Done => self.done = true,
-                Said::Other => {}
-            }
-        }
-        self.pending.drain(..start);
-        Ok(())
-    }
-
-    fn content(&mut self, at_us: u64, now: Instant, figures: &mut Figures) {
-        self.events += 1;
-        let last = self.last_event.replace(now);
-        if !figures.measuring {
-            return;
-        }
-        figures.events += 1;
-        match last {
-            None => figures.first_content.add((now - self.scheduled).as_micros() as u64),
-            Some(last) => figures.gap.add((now - last).as_micros() as u64),
-        }
-        if at_us > 0 {
-            figures.lag.add(now_us().saturating_sub(at_us));
-        }
-    }
-
-    /// The answer is whole: whether it is the right one.
-    fn verdict(&self, status: u16, ask: Ask) -> Result<(), String> {
-        if status != 200 {
-            return Err(format!(
-                "status {status}: {}",
-                String::from_utf8_lossy(&self.pending[..self.pending.len().min(300)])
-            ));
-        }
-        if !ask.stream {
-            let right = memmem::find(&self.pending, WHOLE_TEXT.as_bytes()).is_some();
-            return if right { Ok(()) } else { Err("another answer than the upstream's".into()) };
-        }
-        let (events, done, tokens) = (self.events, self.done, self.tokens);
-        if (events, done, tokens) == (ask.events, true, Some(ask.events)) && self.pending.is_empty() {
-            return Ok(());
-        }
-        let left = self.pending.len();
-        Err(format!("{events} of {} events, [DONE] {done}, tokens {tokens:?}, {left} bytes left", ask.events))
-    }
 }
 
 struct Load {
@@ -230,6 +128,7 @@ impl Load {
         let Some(connection) = &mut self.connections[at] else { return };
         let Some(exchange) = connection.exchange.take() else { return };
         let closes = connection.reader.closes || connection.reader.ends_with_close();
+        self.figures.answered += 1;
         if let Err(error) = exchange.verdict(connection.reader.status, self.ask) {
             self.figures.error(&error);
         } else if self.figures.measuring {
@@ -254,6 +153,11 @@ impl Load {
         exchanges.filter(|exchange| exchange.events > 0).count()
     }
 
+    /// Whether an answer is owed.
+    fn is_owed(&self) -> bool {
+        self.connections.iter().flatten().any(|connection| connection.exchange.is_some())
+    }
+
     /// Waits for sockets at most until `until`; the number of exchanges that ended.
     fn turn(&mut self, events: &mut Events, buffer: &mut [u8], until: Instant) -> Result<usize, Failure> {
         self.poll.poll(events, Some(until.saturating_duration_since(Instant::now())))?;
@@ -273,8 +177,8 @@ impl Load {
 
 /// When requests begin.
 enum Schedule {
-    /// This many at all times; the first ones spread over a second.
-    Closed { wanted: usize, started: usize },
+    /// This many at all times; the first ones `apart` from each other.
+    Closed { wanted: usize, started: usize, apart: Duration },
     /// One every so often, whatever became of the others.
     Open { every: Duration },
 }
@@ -293,6 +197,9 @@ fn request_bytes(options: &Options, ask: Ask, target: SocketAddr) -> Result<Vec<
 }
 
 /// Drives the target and prints one line of JSON.
+///
+/// With `--drained 1` the window opens and closes with no request under way, so none is counted in part; with
+/// `--requests N` it stays open until so many are answered, at most three times as long.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let stream = options.text("answer").unwrap_or("stream") == "stream";
     let (events, gap_us, hold) =
@@ -307,34 +214,50 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut schedule = if rate > 0.0 {
         Schedule::Open { every: Duration::from_secs_f64(1.0 / rate) }
     } else {
-        Schedule::Closed { wanted: options.number("connections", 1)?, started: 0 }
+        let (wanted, spread) = (options.number("connections", 1)?, options.number("spread", 1.0)?);
+        Schedule::Closed { wanted, started: 0, apart: Duration::from_secs_f64(spread / wanted as f64) }
     };
 
     let resident_before = processes.resident();
     let begin = Instant::now();
     let window = begin + Duration::from_secs_f64(options.number("warm", 1.0)?);
-    let mut end = window + Duration::from_secs_f64(options.number("seconds", 5.0)?);
-    let (mut cpu, mut next, mut owed, mut opened_at) = (0, begin, 0, window);
+    let length = Duration::from_secs_f64(options.number("seconds", 5.0)?);
+    let least: u64 = options.number("requests", 0)?;
+    let drained = options.number("drained", 0u8)? == 1;
+    let (mut cpu, mut next, mut owed, mut opened_at, mut end) = (0, begin, 0, window, window + length);
     let (mut epoll, mut buffer) = (Events::with_capacity(1024), vec![0; 256 * 1024]);
     loop {
         let now = Instant::now();
-        if now >= end {
-            break;
+        let waits = drained && load.is_owed();
+        if now >= end + DRAIN_LIMIT {
+            return Err("an answer is owed and does not come".into());
         }
-        if !load.figures.measuring && now >= window {
+        if load.figures.measuring && now >= end {
+            if load.figures.requests < least && now < opened_at + 3 * length {
+                end = now + RETRY;
+            } else if !waits {
+                break;
+            }
+        }
+        if !load.figures.measuring && now >= window && !waits {
             load.figures.measuring = true;
-            (cpu, opened_at) = (processes.cpu_ns(), now);
+            (cpu, opened_at, end) = (processes.cpu_ns(), now, now + length);
+            if let (true, Schedule::Closed { wanted, started, .. }) = (drained, &schedule) {
+                (owed, next) = (*started.min(wanted), now);
+            }
         }
+        let asks = !drained || now < if load.figures.measuring { end } else { window };
         while next <= now {
             match &mut schedule {
+                _ if !asks => next = now + RETRY,
                 Schedule::Open { every } => {
                     load.send(next);
                     next += *every;
                 }
-                Schedule::Closed { wanted, started } if *started < *wanted => {
+                Schedule::Closed { wanted, started, apart } if *started < *wanted => {
                     load.send(now);
                     *started += 1;
-                    next += Duration::from_secs(1) / *wanted as u32;
+                    next += *apart;
                 }
                 Schedule::Closed { .. } => {
                     (0..owed).for_each(|_| load.send(now));
@@ -346,10 +269,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         if hold && load.begun() == options.number("connections", 1)? && end > now + Duration::from_secs(3) {
             end = now + Duration::from_secs(2);
         }
-        let until = if load.figures.measuring { end.min(next) } else { window.min(next) };
+        let until = match (load.figures.measuring, asks) {
+            (_, false) => next,
+            (true, true) => end.min(next),
+            (false, true) => window.min(next),
+        };
         let errors = load.figures.errors;
         let ended = load.turn(&mut epoll, &mut buffer, until)?;
-        if matches!(schedule, Schedule::Closed { .. }) {
+        if asks && matches!(schedule, Schedule::Closed { .. }) {
             // After an error the next attempt waits for the retry, or a dead target would spin the load.
             if load.figures.errors > errors {
                 owed += ended;
@@ -367,9 +294,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn report(load: &Load, seconds: f64, cpu_ns: u64, before: u64, after: u64) {
     let f = &load.figures;
     println!(
-        "{{\"seconds\":{seconds:.3},\"requests\":{},\"events\":{},\"bytes\":{},\"errors\":{},\"first_errors\":{:?},\
+        "{{\"seconds\":{seconds:.3},\"answered\":{},\"requests\":{},\"events\":{},\"bytes\":{},\"errors\":{},\"first_errors\":{:?},\
          \"cpu_us\":{:.1},\"resident_before\":{before},\"resident\":{after},\"begun\":{},\"first_content_us\":{},\
          \"gap_us\":{},\"lag_us\":{},\"duration_us\":{}}}",
+        f.answered,
         f.requests,
         f.events,
         f.bytes,

@@ -5,6 +5,7 @@
 //! so one upstream serves every scenario, through any gateway that passes messages on.
 
 mod client;
+mod exchange;
 mod meter;
 mod options;
 mod payload;
