@@ -286,9 +286,12 @@ impl<S: AsRef<str>> Usage<S> {
 
 /// At most 256 characters, and whether that is less than there are.
 fn cut(text: &str) -> (&str, bool) {
+    if text.len() <= LONGEST {
+        return (text, false);
+    }
     match text.char_indices().nth(LONGEST) {
-        Some((end, _)) if text.len() > LONGEST => (&text[..end], true),
-        _ => (text, false),
+        Some((end, _)) => (&text[..end], true),
+        None => (text, false),
     }
 }
 

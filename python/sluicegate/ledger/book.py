@@ -34,6 +34,8 @@ class Ledger:
             interval=settings.fsync_interval,
             lost=lost,
         )
+        #: Writes down how an admitted exchange ended: its record. Never raises.
+        self.finish = self.spool.finish
 
     def admit(self, exchange: Exchange, rows: Rows) -> None:
         """Write down that an exchange may be served. Raises Overloaded: there is no room for its row."""
@@ -47,10 +49,6 @@ class Ledger:
             message = "The gateway cannot write down requests now; please try again."
             raise errors.Overloaded("ledger_unavailable", message, headers={"retry-after": "5"}) from None
         exchange.sequence = sequence
-
-    def finish(self, record: bytes) -> None:
-        """Write down how an admitted exchange ended. Never raises."""
-        self.spool.finish(record)
 
     def close(self) -> None:
         """Write what waits, and let go of the spool. Blocks as long as the disk does."""

@@ -10,12 +10,15 @@ Rules of this file:
 - The spool is bounded. Room for the end of every admitted request is kept free, so it is admission that is refused,
   never a record of what has been served. A disk that is full or read-only is told the same way; ends that it does not
   take wait in memory, a bounded number, and are written as soon as it takes them.
+- One thread, the event loop's, admits and finishes, and it is the only one that makes an end wait. While none waits it
+  alone writes, so it needs the lock only to write those that do and to begin a segment.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 import logging
 import os
 from pathlib import Path
@@ -65,62 +68,58 @@ class Spool:
         self._size = size
         self._segment = min(segment, size // 8)
         self._fsync = fsync
+        self._each = fsync == "each"
         self._lost = lost
-        self._sequence = 0
+        #: Gives the number of the next request's records.
+        self.next_sequence: Callable[[], int] = count(1).__next__
         self._open = 0
         self._number = 0
         self._descriptor = -1
         self._old: list[int] = []
         self._offset = 0
-        self._others = 0
+        #: Where this segment ends: 0 once half a record stands behind its offset.
+        self._end = 0
+        #: What the other segments leave of the whole size.
+        self._room = size
         self._looked = 0.0
-        self._broken = False
         self._failing = False
         self._late: deque[bytes] = deque()
-        self._lock = threading.Lock()
-        self._unsynced = False
+        self._lock = threading.RLock()
+        self._synced = 0
         self._closing = threading.Event()
         self._next_segment()
         self._keeper = threading.Thread(target=self._keep, args=(interval,), name="spool", daemon=True)
         self._keeper.start()
 
-    def next_sequence(self) -> int:
-        """Give the number of the next request's records. Called by the event loop's thread alone."""
-        self._sequence += 1
-        return self._sequence
-
     def admit(self, data: bytes) -> None:
         """Write down that a request may be served: its record. Raises SpoolFull, and then nothing was written."""
-        with self._lock:
-            if self._late and not self._write_late():
-                raise SpoolFull
-            room = self._size - self._others - self._offset - _RESERVED * (self._open + 1)
-            if room < len(data) and not self._has_room(len(data)):
-                raise SpoolFull
-            try:
-                self._append(data)
-            except OSError as error:
-                self._failed(error)
-                raise SpoolFull from error
-            self._open += 1
+        if self._late or self._offset + len(data) + _RESERVED * (self._open + 1) > self._room:
+            self._make_room(len(data))
+        try:
+            self._append(data)
+        except OSError as error:
+            self._failed(error)
+            raise SpoolFull from error
+        self._open += 1
 
     def finish(self, data: bytes) -> None:
         """Write down how an admitted request ended: its record. Never raises."""
-        with self._lock:
-            self._open -= 1
-            if self._late:  # it stands behind them
-                self._keep_late(data)
-                return
-            try:
+        self._open -= 1
+        try:
+            if not self._late:  # else it stands behind them
                 self._append(data)
-            except OSError as error:
-                self._failed(error)
-                self._keep_late(data)
+                return
+        except OSError as error:
+            self._failed(error)
+        if len(self._late) < _LATE:
+            self._late.append(data)
+        else:
+            self._lost(1)
 
     @property
     def used(self) -> int:
         """Bytes of its files, as last looked at."""
-        return self._others + self._offset
+        return self._size - self._room + self._offset
 
     @property
     def late(self) -> int:
@@ -138,51 +137,49 @@ class Spool:
                 _log.error("ends of requests that are lost: %d; %s cannot be written", len(self._late), self.path)
                 self._lost(len(self._late))
                 self._late.clear()
-            self._let_go([*self._old, self._descriptor], sync=self._fsync != "never")
+            last, self._descriptor = self._descriptor, -1
+            self._let_go([*self._old, last], sync=self._fsync != "never")
             os.close(self._lock_file)
-            self._descriptor = -1
 
     def _append(self, data: bytes) -> None:
-        if self._broken or self._offset + len(data) > self._segment:
+        length = len(data)
+        if self._offset + length > self._end:
             self._next_segment()
-        written = os.write(self._descriptor, data)
-        if written != len(data):
+        if os.write(self._descriptor, data) != length:
             self._cut_back()
             raise OSError("a short write")
-        self._offset += written
-        self._unsynced = True
-        if self._fsync == "each":
+        self._offset += length
+        if self._each:
             os.fdatasync(self._descriptor)
 
     def _cut_back(self) -> None:
         try:
             os.ftruncate(self._descriptor, self._offset)
         except OSError:
-            self._broken = True
+            self._end = 0
 
     def _next_segment(self) -> None:
         descriptor = os.open(segment_file(self.path, self._number + 1), _NEW, 0o600)
-        old, self._descriptor = self._descriptor, descriptor
-        self._number += 1
-        self._offset = 0
-        self._broken = False
-        if old >= 0:
-            self._others = size_of(self.path)
-            self._old.append(old)
+        with self._lock:
+            old, self._descriptor = self._descriptor, descriptor
+            self._number += 1
+            self._offset = self._synced = 0
+            self._end = self._segment
+            if old >= 0:
+                self._room = self._size - size_of(self.path)
+                self._old.append(old)
 
-    def _has_room(self, length: int) -> bool:
-        """Look again at what the writer has left."""
+    def _make_room(self, length: int) -> None:
+        """Write the ends that wait, and look again at what the writer has left. Raises SpoolFull."""
+        with self._lock:
+            if self._late and not self._write_late():
+                raise SpoolFull
         now = time.monotonic()
         if now - self._looked >= _LOOK:
             self._looked = now
-            self._others = max(0, size_of(self.path) - self._offset)
-        return self._size - self._others - self._offset - _RESERVED * (self._open + 1) >= length
-
-    def _keep_late(self, data: bytes) -> None:
-        if len(self._late) < _LATE:
-            self._late.append(data)
-        else:
-            self._lost(1)
+            self._room = self._size - max(0, size_of(self.path) - self._offset)
+        if self._offset + length + _RESERVED * (self._open + 1) > self._room:
+            raise SpoolFull
 
     def _write_late(self) -> bool:
         """Write the ends that wait; whether none does any more."""
@@ -208,8 +205,8 @@ class Spool:
                 if self._late:
                     self._write_late()
                 written, self._old = self._old, []
-                if self._unsynced and self._fsync == "interval":
-                    self._unsynced = False
+                if self._synced != self._offset and self._fsync == "interval":
+                    self._synced = self._offset
                     written.append(os.dup(self._descriptor))
             self._let_go(written, sync=self._fsync == "interval")
 
