@@ -21,10 +21,10 @@ __all__ = [
     "Plan",
     "Purse",
     "Refused",
+    "Reservation",
     "Rows",
     "Segments",
     "Share",
-    "Taken",
     "Tariff",
     "TlsConfig",
     "World",
@@ -92,10 +92,10 @@ class Segments:
     def length(self) -> int:
         """Bytes in all."""
 
-def units(figure: object, otherwise: int = 0) -> int:
+def units(figure: object) -> int:
     """A count of units from whatever an upstream or a price table came to: never negative, never above 2**53 - 1.
 
-    What is no number at all (NaN, text, nothing) is ``otherwise``: the reservation stands, rather than vanishing.
+    What is no number at all (NaN, text, nothing) is 0.
     """
 
 def request_lines(target: str, host: str, headers: Sequence[tuple[str, str]]) -> bytes:
@@ -185,56 +185,55 @@ class Share:
 class Purse:
     """All that one caller's requests for one model draw from. Shares are named by their places in it."""
 
-    def __new__(cls, shares: Sequence[Share]) -> Purse:
-        """Of these shares, which other purses may hold too."""
+    def __new__(
+        cls, shares: Sequence[Share], hear: Callable[[list[tuple[int, int | None]]], object] | None = None
+    ) -> Purse:
+        """Of these shares, which other purses may hold too.
 
-    def take(self, now: float, prompt: int, output: int, stream: bool, dollars: int, credits: int) -> Taken | None:
-        """Reserves all of a request's units; None, and nothing is taken, if something is lacking.
-
-        ``prompt`` and ``output`` are tokens, ``dollars`` nano-dollars.
+        ``hear`` is told, after an admission or a settlement, of which shares whoever talks with the authority has to
+        know. With units: to ask for these now, 0 only to report; with None: to report it from time to time from now on.
         """
 
-    def lacking(
-        self, now: float, prompt: int, output: int, stream: bool, dollars: int, credits: int
-    ) -> list[tuple[int, int]]:
+    def reserve(
+        self, now: float, ask: Ask, size: int, most: int | None, default: int, tariff: Tariff | None, /
+    ) -> Reservation:
+        """Reserves all that a request of ``size`` bytes may need, or nothing: then the reservation waits.
+
+        It may write ``most`` tokens; ``default``, if neither that nor the request says how many.
+        """
+
+@final
+class Reservation:
+    """What one request needs of its limits: reserved when it is admitted, settled when it has ended."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of its prompt, by estimate, and of the longest answer."""
+
+    @property
+    def waits(self) -> bool:
+        """Nothing of it is reserved: something was lacking."""
+
+    def take(self, now: float) -> bool:
+        """Reserves all of it, or nothing and false."""
+
+    def lacking(self, now: float) -> list[tuple[int, int]]:
         """Which shares must be filled up before, and by how many units."""
 
-    def refuse(self, now: float, prompt: int, output: int, stream: bool, dollars: int, credits: int) -> list[int]:
-        """Notes that such a request was refused, so that what was not enough goes back; says which shares were not."""
+    def refuse(self, now: float) -> list[int]:
+        """Notes that the request was refused, so that what was not enough goes back; says which shares were not."""
 
-    def lines(self, now: float) -> str:
+    def lines(self, now: float, /) -> str:
         """``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` as lines of a head, each with its CRLF before it.
 
         Of several limits, the one with least left. A reset is written as a Go duration of whole seconds.
         """
 
-@final
-class Taken:
-    """What one request has reserved, until it is settled."""
+    def headers(self, now: float, /) -> list[tuple[str, str]]:
+        """The same by name."""
 
-    @property
-    def prompt(self) -> int:
-        """Tokens of its prompt, by estimate."""
-
-    @property
-    def output(self) -> int:
-        """Tokens that it may write."""
-
-    @property
-    def tokens(self) -> int:
-        """Both."""
-
-    def settle(self, now: float, tokens: int, dollars: object, credits: object) -> list[tuple[int, int | None]]:
-        """Puts what was used in the place of what was reserved, once; money as :func:`units` reads it.
-
-        Returns what whoever talks with the authority has to be told, as :meth:`notes`.
-        """
-
-    def notes(self) -> list[tuple[int, int | None]]:
-        """Of which shares whoever talks with the authority has to be told after the admission.
-
-        With units: to ask for these now, 0 only to report; with None: to report it from time to time from now on.
-        """
+    def settle(self, exchange: object, now: float, /) -> None:
+        """Puts what an exchange has used, as :func:`units` reads it, in the place of what was reserved, once."""
 
 @final
 class TlsConfig:

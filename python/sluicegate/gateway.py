@@ -105,7 +105,7 @@ class Gateway:
         finally:
             self._record(exchange)
             if exchange.reservation is not None:
-                exchange.reservation.settle(exchange)
+                exchange.reservation.settle(exchange, time.monotonic())
             del self._live[exchange]
             if self._idle is not None and not self._live:
                 self._idle.set()
@@ -118,7 +118,10 @@ class Gateway:
         ask = self._what_is_asked(exchange, body)
         route = self._where_it_goes(exchange, caller, ask)
         if limits := self._limiter.of(caller, route):
-            exchange.reservation = await self._limiter.admit(limits, route, ask, len(body), self._prices.at)
+            reservation = self._limiter.reserve(limits, route, ask, len(body), self._prices.at)
+            if reservation.waits:
+                await self._limiter.fill(limits, reservation)
+            exchange.reservation = reservation
         if self._ledger is not None:
             self._ledger.admit(exchange, self._rows)
         await self._until_answered(exchange, ask, self._with_fallbacks(exchange, caller, body, route))
@@ -283,7 +286,7 @@ class Gateway:
             f"\r\nX-Sluicegate-Attempts: {exchange.attempts_made}"
         )
         if exchange.reservation is not None or exchange.mount.profile.page:
-            lines += pages.rate_lines(exchange)
+            lines += pages.rate_lines(exchange, now)
         return lines
 
     def _swept(self, now: float) -> None:
@@ -344,7 +347,7 @@ class Gateway:
             return
         body = speech.error_body(exchange.shape, error, exchange.id, exchange)
         exchange.bytes_out = len(body)
-        headers = [*pages.rate_headers(exchange), *error.headers.items()]
+        headers = [*pages.rate_headers(exchange, time.monotonic()), *error.headers.items()]
         if exchange.attempts_made:
             headers.append(("x-sluicegate-attempts", str(exchange.attempts_made)))
         exchange.client.reply(error.status, headers, body)

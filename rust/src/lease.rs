@@ -18,7 +18,7 @@
 
 mod purse;
 
-pub use purse::{Demand, Note, Purse, Taken, Used};
+pub use purse::{estimate, Demand, Note, Purse, Taken, Used};
 
 /// Counts saturate here: the largest integer that every JSON and Lua reader holds exactly, 2^53 - 1.
 pub const MOST: i64 = (1 << 53) - 1;

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import time
 
 import msgspec
 import pytest
 from tests.kit.gateway import configuration
 
+from sluicegate._native import Ask
 from sluicegate.config import Settings, load
 from sluicegate.exchange import Attempt, Tokens, Usage
 from sluicegate.limits import limiter as room
@@ -31,12 +33,8 @@ class Uncounted:
     def limits_unavailable(self, decision: str) -> None: ...
 
 
-class Asked(msgspec.Struct):
-    """A request that may write ten tokens."""
-
-    max_tokens: int | None = 10
-    choices: int = 1
-    stream: bool = False
+ASK = Ask(b'{"model": "plain", "messages": [], "max_tokens": 10}', 8)
+"""A request that may write ten tokens."""
 
 
 def settings(folder: Path, *, tokens: int = 1000, group: int = 9, rare: int = 2) -> Settings:
@@ -104,7 +102,7 @@ async def test_limits_follow_the_configuration_and_what_is_drawn_stays_drawn(tmp
     dev, blue = caller(before, "dev"), caller(before, "blue")
     old = limiter.of(dev, route(before, "plain"))
     assert old is not None
-    await limiter.admit(old, route(before, "plain"), Asked(), 39, lambda *_: None)
+    await limiter.fill(old, limiter.reserve(old, route(before, "plain"), ASK, 39, lambda *_: None))
     assert {"group/blue/requests/minute": 9} == capacities(limiter.of(blue, route(before, "plain")))
 
     limiter.follow(after)
@@ -139,8 +137,8 @@ async def test_what_is_kept_at_hand_is_bounded(tmp_path: Path, monkeypatch: pyte
 async def test_a_request_is_settled_once(tmp_path: Path) -> None:
     class Ended(msgspec.Struct):
         usage: Usage
-        attempts: tuple[Attempt, ...] = ()
-        attempts_made: int = 1
+        attempts: list[Attempt]
+        attempt_started: float | None = 1.0
         status: int = 200
         events: int = 0
         cost: int | None = None
@@ -150,12 +148,14 @@ async def test_a_request_is_settled_once(tmp_path: Path) -> None:
     limiter = Limiter(of, Uncounted())
     limits = limiter.of(caller(of, "dev"), route(of, "plain"))
     assert limits is not None
-    reservation = await limiter.admit(limits, route(of, "plain"), Asked(), 39, lambda *_: None)
+    reservation = limiter.reserve(limits, route(of, "plain"), ASK, 39, lambda *_: None)
+    assert reservation.waits
+    await limiter.fill(limits, reservation)
     assert (20, [20]) == (reservation.tokens, [share.drawn for share in limits.shares])
 
     left = Attempt("up/m", "upstream_timeout", 0, Usage(Tokens(2, 90), "partial", "none"), decisive=False)
-    ended = Ended(Usage(Tokens(3, 4), "provider", "provider"), (left,), 2)
+    ended = Ended(Usage(Tokens(3, 4), "provider", "provider"), [left])
     for _ in range(2):
-        reservation.settle(ended)  # type: ignore[arg-type]  # as much of an exchange as limits look at
+        reservation.settle(ended, 0.0)
         assert [9] == [share.drawn for share in limits.shares]
-    assert {"1000", "991"} < set(dict(reservation.headers()).values())
+    assert {"1000", "991"} < set(dict(reservation.headers(time.monotonic())).values())

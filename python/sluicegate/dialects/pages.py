@@ -34,16 +34,16 @@ def finishes(page: str) -> tuple[dict[str, str], str] | None:
     return caicaini.FINISHES if page == caicaini.NAME else None
 
 
-def rate_headers(exchange: Exchange) -> Sequence[tuple[str, str]]:
-    """Say how the limits of an exchange stand, as its mount's page says it."""
-    headers = exchange.reservation.headers() if exchange.reservation is not None else ()
+def rate_headers(exchange: Exchange, now: float) -> Sequence[tuple[str, str]]:
+    """Say how the limits of an exchange stand (``now``: monotonic seconds), as its mount's page says it."""
+    headers = exchange.reservation.headers(now) if exchange.reservation is not None else ()
     if exchange.mount.profile.page == caicaini.NAME:
         return caicaini.rate_headers(headers, exchange.group)
     return headers
 
 
-def rate_lines(exchange: Exchange) -> str:
+def rate_lines(exchange: Exchange, now: float) -> str:
     """Say the same as lines of a head, each with its CRLF before it."""
     if exchange.reservation is not None and exchange.mount.profile.page != caicaini.NAME:
-        return exchange.reservation.lines()
-    return "".join([f"\r\n{name}: {value}" for name, value in rate_headers(exchange)])
+        return exchange.reservation.lines(now)
+    return "".join([f"\r\n{name}: {value}" for name, value in rate_headers(exchange, now)])

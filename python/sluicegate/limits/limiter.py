@@ -7,18 +7,19 @@ process is the only one, nothing is ever awaited.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 import math
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from sluicegate._native import Purse
+from sluicegate._native import Purse, Tariff
 from sluicegate.config import UNLIMITED, ConfigError, Problem
 from sluicegate.errors import BudgetSpent, LimitReached, LimitsUnavailable
-from sluicegate.limits import demand, history
+from sluicegate.limits import history
 from sluicegate.limits.authority import Authority
 from sluicegate.limits.lease import Scope, Share
 from sluicegate.limits.line import LineAuthority
-from sluicegate.limits.named import limits, named
+from sluicegate.limits.named import limits
 from sluicegate.limits.redis import INSTALLED, RedisAuthority
 from sluicegate.limits.rounds import Remote, Rounds
 from sluicegate.limits.windows import Clock
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     import socket
 
-    from sluicegate._native import Taken
+    from sluicegate._native import Ask, Reservation
     from sluicegate.config import Allowance, Settings
-    from sluicegate.exchange import Exchange, Priced
+    from sluicegate.exchange import Priced
     from sluicegate.limits.counts import Counts
     from sluicegate.limits.lease import Kind
     from sluicegate.policy.keys import Caller
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     #: Tells the price of a target (its upstream, its model) at a time in Unix seconds, if it has one.
     Price = Callable[[str, str, float], Priced | None]
-    #: What a request reserves: tokens of its prompt and of its answer, whether it streams, nano-dollars, credits.
-    Demand = tuple[int, int, bool, int, int]
 
 #: Under which name this process stands with an authority inside it.
 _HERE: Final = "here"
@@ -58,63 +57,19 @@ _SOON: Final = 1.0
 _KNOWN: Final = 4096
 
 
-class Asked(Protocol):
-    """What a request asks, as far as limits go."""
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The most tokens it may write, if it says so."""
-
-    @property
-    def choices(self) -> int:
-        """How many answers it asks for."""
-
-    @property
-    def stream(self) -> bool:
-        """Whether it asks for an answer in pieces."""
-
-
 class Limits:
     """All limits of a caller's requests for a model, made once for as long as both allowances are the same."""
 
-    __slots__ = ("by_caller", "by_model", "costs", "counts_tokens", "purse", "shares")
+    __slots__ = ("by_caller", "by_model", "costs", "purse", "shares")
 
-    def __init__(self, by_caller: Allowance | None, by_model: Allowance, shares: tuple[Share, ...]) -> None:
+    def __init__(
+        self, by_caller: Allowance | None, by_model: Allowance, shares: tuple[Share, ...], rounds: Rounds | None
+    ) -> None:
         self.by_caller = by_caller
         self.by_model = by_model
         self.shares = shares
-        self.purse = Purse(shares)
-        kinds = {share.limit.kind for share in shares}
-        self.counts_tokens = "tokens" in kinds
-        self.costs = not _COSTS.isdisjoint(kinds)
-
-
-class Reservation:
-    """What one request has reserved, until it is settled."""
-
-    __slots__ = ("_limiter", "_limits", "_taken")
-
-    def __init__(self, limiter: Limiter, limits: Limits, taken: Taken) -> None:
-        self._limiter = limiter
-        self._limits = limits
-        self._taken = taken
-
-    @property
-    def tokens(self) -> int:
-        """Tokens reserved: the prompt's and the answer's."""
-        return self._taken.tokens
-
-    def lines(self) -> str:
-        """Say in ``x-ratelimit-*`` how the limits of this request stand: lines of a head, each with its CRLF before."""
-        return self._limits.purse.lines(time.monotonic())
-
-    def headers(self) -> list[tuple[str, str]]:
-        """Say the same by name."""
-        return list(named(self.lines()).items())
-
-    def settle(self, exchange: Exchange) -> None:
-        """Put what was used in the place of what was reserved, once."""
-        self._limiter.settle(self._limits, self._taken, exchange)
+        self.purse = Purse(shares, partial(rounds.hear, shares) if rounds is not None else None)
+        self.costs = not _COSTS.isdisjoint(share.limit.kind for share in shares)
 
 
 class Limiter:
@@ -157,29 +112,41 @@ class Limiter:
         self._settings = settings
         self._known.clear()
 
-    async def admit(self, limits: Limits, route: Route, ask: Asked, size: int, price: Price) -> Reservation:
+    def reserve(self, limits: Limits, route: Route, ask: Ask, size: int, price: Price) -> Reservation:
         """Reserve what a request needs, by what it asks and its body's size in bytes.
+
+        All of it, or nothing if something is lacking: then the reservation ``waits``, for :meth:`fill`.
+        """
+        return limits.purse.reserve(
+            time.monotonic(),
+            ask,
+            size,
+            route.model.max_output,
+            self._settings.reserve_default,
+            _tariff(route, price) if limits.costs else None,
+        )
+
+    async def fill(self, limits: Limits, reservation: Reservation) -> None:
+        """Ask for what a reservation waits for, then reserve it.
 
         Raises LimitReached, BudgetSpent or LimitsUnavailable, whose headers say more.
         """
-        most = route.model.max_output
-        prompt, output = demand.estimate(size, ask.max_tokens, most, self._settings.reserve_default, ask.choices)
-        dollars = credit = 0
-        if limits.costs:
-            dollars, credit = _most(route, prompt, output, price)
-        taken = limits.purse.take(time.monotonic(), prompt, output, ask.stream, dollars, credit)
-        if taken is None:
-            taken = await self._fill(limits, (prompt, output, ask.stream, dollars, credit))
-        if self._rounds is not None and (notes := taken.notes()):
-            self._rounds.hear(limits.shares, notes)
-        return Reservation(self, limits, taken)
-
-    def settle(self, limits: Limits, taken: Taken, exchange: Exchange) -> None:
-        """Settle a request that has ended, by its record."""
-        tokens = demand.used(exchange, taken) if limits.counts_tokens else 0
-        notes = taken.settle(time.monotonic(), tokens, exchange.cost, exchange.credits)
-        if notes and self._rounds is not None:
-            self._rounds.hear(limits.shares, notes)
+        now = time.monotonic()
+        missing = [(limits.shares[place], units) for place, units in reservation.lacking(now)]
+        if self._rounds is None:
+            clock = Clock(now, time.time())
+            for share, lacks in missing:
+                share.granted(self._authority.answer(_HERE, share.ask(lacks, now), clock), now)
+        elif not await self._rounds.fill(missing):
+            decision = self._settings.limits_unavailable
+            self._counts.limits_unavailable(decision)
+            if decision == "deny":
+                raise LimitsUnavailable
+            self._rounds.alone(missing)
+        now = time.monotonic()
+        if not reservation.take(now):
+            first, *_ = reservation.refuse(now)
+            raise self._refused(limits.shares[first], reservation, now)
 
     async def close(self) -> None:
         """Give back what others may use."""
@@ -197,7 +164,7 @@ class Limiter:
             shares += self._of("model", model, by_model)
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        known = self._known[names] = Limits(by_caller, by_model, shares)
+        known = self._known[names] = Limits(by_caller, by_model, shares, self._rounds)
         return known
 
     def _of(self, scope: Scope, owner: str, allowance: Allowance) -> tuple[Share, ...]:
@@ -222,32 +189,12 @@ class Limiter:
             shares.append(share)
         return tuple(shares)
 
-    async def _fill(self, limits: Limits, wanted: Demand) -> Taken:
-        """Ask for what is lacking, then reserve. Raises as :meth:`admit`."""
-        now = time.monotonic()
-        missing = [(limits.shares[place], units) for place, units in limits.purse.lacking(now, *wanted)]
-        if self._rounds is None:
-            clock = Clock(now, time.time())
-            for share, lacks in missing:
-                share.granted(self._authority.answer(_HERE, share.ask(lacks, now), clock), now)
-        elif not await self._rounds.fill(missing):
-            decision = self._settings.limits_unavailable
-            self._counts.limits_unavailable(decision)
-            if decision == "deny":
-                raise LimitsUnavailable
-            self._rounds.alone(missing)
-        now = time.monotonic()
-        if (taken := limits.purse.take(now, *wanted)) is None:
-            first, *_ = limits.purse.refuse(now, *wanted)
-            raise self._refused(limits.shares[first], limits, now)
-        return taken
-
-    def _refused(self, share: Share, limits: Limits, now: float) -> LimitReached | BudgetSpent:
+    def _refused(self, share: Share, reservation: Reservation, now: float) -> LimitReached | BudgetSpent:
         limit = share.limit
         self._counts.limit_refused(limit.scope, limit.kind)
         code, words = _WORDS[limit.kind]
         whose = {"key": "This API key's", "group": "This API key's group's", "model": "This model's"}[limit.scope]
-        headers = named(limits.purse.lines(now))
+        headers = dict(reservation.headers(now))
         if limit.kind in _COSTS:
             message = f"{whose} {words} for this {limit.period} is spent."
             return BudgetSpent(code, message, headers=headers, wire_type=BudgetSpent.kind)
@@ -258,17 +205,14 @@ class Limiter:
         return LimitReached(code, message, headers=headers, wire_type=LimitReached.kind)
 
 
-def _most(route: Route, prompt: int, output: int, price: Price) -> tuple[int, int]:
-    """Say what a request would cost if it wrote all it may: nano-dollars and credits.
-
-    At the first of its targets that has a price: behind one that costs nothing another may answer.
-    """
+def _tariff(route: Route, price: Price) -> Tariff | None:
+    """Give the price of the first target that has one: behind one that costs nothing another may answer."""
     now = time.time()
     for target in route.targets:
-        if (priced := price(target.upstream.name, target.model, now)) is not None:
-            dollars, credit = priced.tariff.bill(prompt, output, 0, 0, 0)
-            return dollars, credit or 0
-    return 0, 0
+        priced = price(target.upstream.name, target.model, now)
+        if priced is not None and isinstance(priced.tariff, Tariff):
+            return priced.tariff
+    return None
 
 
 def remote(settings: Settings, line: socket.socket | None) -> Remote | None:

@@ -1,4 +1,4 @@
-"""The limits that an allowance comes to, and what is told of them by name."""
+"""The limits that an allowance comes to."""
 
 from __future__ import annotations
 
@@ -25,8 +25,3 @@ def limits(scope: Scope, owner: str, allowance: Allowance) -> list[Limit]:
         if budget.credits is not None:
             found.append(Limit(scope, owner, "credits", budget.per, budget.credits))
     return found
-
-
-def named(lines: str) -> dict[str, str]:
-    """Give lines of a head, each with its CRLF before it, by name."""
-    return dict(line.split(": ", 1) for line in lines.split("\r\n") if line)

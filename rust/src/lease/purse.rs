@@ -3,12 +3,29 @@
 //! Rules: a request is admitted by all of them or by none. Shares are locked one after the other, so it is the caller's
 //! to admit and settle from one thread at a time.
 
-use super::{counted, Kind, Share};
-use std::fmt::Write as _;
+use super::{counted, Kind, Share, MOST};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that the lines of two kinds of limits have room in.
 const LINES: usize = 384;
+/// Bytes of a request's JSON for one token of its prompt: English text has 4.5 characters to a token, other tongues and
+/// code fewer, and JSON adds its own.
+const BYTES_PER_TOKEN: u64 = 4;
+/// What is told of which kinds of limits, in which lines: capacity, what is left, when all is.
+const TOLD: [(Kind, [&str; 3]); 2] = [
+    (
+        Kind::Requests,
+        [
+            "\r\nx-ratelimit-limit-requests: ",
+            "\r\nx-ratelimit-remaining-requests: ",
+            "\r\nx-ratelimit-reset-requests: ",
+        ],
+    ),
+    (
+        Kind::Tokens,
+        ["\r\nx-ratelimit-limit-tokens: ", "\r\nx-ratelimit-remaining-tokens: ", "\r\nx-ratelimit-reset-tokens: "],
+    ),
+];
 
 /// What a request reserves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +74,17 @@ pub struct Purse {
     shares: Vec<(Kind, Arc<Mutex<Share>>)>,
 }
 
+/// Estimates a request's tokens: of its prompt by its body's size in bytes, of its answer by what it may write.
+///
+/// `asked` is its own `max_tokens`, `most` the model's `max_output`, which is the most it gets either way; `default`
+/// stands where neither is known. Each of several `choices` may be that long.
+pub fn estimate(size: u64, asked: Option<u64>, most: Option<u64>, default: u64, choices: u32) -> (i64, i64) {
+    let longest = most.unwrap_or(default);
+    let output = asked.filter(|asked| most.is_none_or(|most| *asked <= most)).unwrap_or(longest);
+    let units = |count: u64| i64::try_from(count).map_or(MOST, counted);
+    (units(size / BYTES_PER_TOKEN + 1), units(output.saturating_mul(u64::from(choices))))
+}
+
 impl Purse {
     /// Of these shares, which others may have a part in.
     pub fn new(shares: Vec<Arc<Mutex<Share>>>) -> Self {
@@ -65,6 +93,11 @@ impl Purse {
             (kind, share)
         };
         Self { shares: shares.into_iter().map(known).collect() }
+    }
+
+    /// Whether any of them counts this.
+    pub fn counts(&self, kind: Kind) -> bool {
+        self.shares.iter().any(|(its, _)| *its == kind)
     }
 
     /// Reserves all of a request's units; `None`, and nothing is taken, if something is lacking.
@@ -134,19 +167,20 @@ impl Purse {
     /// Each stands as a line of a head, with its CRLF before it. A reset is written as a Go duration of whole seconds.
     pub fn lines(&self, now: f64) -> String {
         let mut lines = String::with_capacity(LINES);
-        for kind in [Kind::Requests, Kind::Tokens] {
+        let mut digits = itoa::Buffer::new();
+        for (kind, names) in TOLD {
             let of_it = self.shares.iter().filter(|(its, _)| *its == kind);
             let figures = of_it.map(|(_, share)| {
                 let share = open(share);
                 (share.remaining(now), share.limit.capacity, share.ends)
             });
             let Some((left, capacity, ends)) = figures.min_by_key(|(left, ..)| *left) else { continue };
-            let (name, seconds) = (kind.name(), (ends - now).ceil().max(0.0) as i64);
-            let _ = write!(
-                lines,
-                "\r\nx-ratelimit-limit-{name}: {capacity}\r\nx-ratelimit-remaining-{name}: {left}\
-                 \r\nx-ratelimit-reset-{name}: {seconds}s"
-            );
+            let seconds = (ends - now).ceil().max(0.0) as i64;
+            for (name, figure) in names.into_iter().zip([capacity, left, seconds]) {
+                lines.push_str(name);
+                lines.push_str(digits.format(figure));
+            }
+            lines.push('s');
         }
         lines
     }

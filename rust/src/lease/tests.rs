@@ -216,6 +216,22 @@ fn what_is_no_stream_needs_no_place_and_a_cost_that_nobody_expected_is_settled()
 }
 
 #[test]
+fn an_estimate_is_the_bodys_size_and_what_may_be_written() {
+    for (name, size, asked, most, choices, expected) in [
+        ("nothing is known", 0, None, None, 1, (1, 512)),
+        ("four bytes are a token", 39, None, None, 1, (10, 512)),
+        ("as asked, also above the default", 4, Some(600), None, 1, (2, 600)),
+        ("the model writes no more", 4, Some(600), Some(100), 1, (2, 100)),
+        ("the model's most, if nothing is asked", 4, None, Some(9000), 1, (2, 9000)),
+        ("less than the most", 4, Some(7), Some(100), 1, (2, 7)),
+        ("each choice", 4, Some(7), None, 3, (2, 21)),
+        ("beyond counting", 4, Some(u64::MAX), None, u32::MAX, (2, MOST)),
+    ] {
+        assert_eq!(expected, estimate(size, asked, most, 512, choices), "{name}");
+    }
+}
+
+#[test]
 fn more_than_the_whole_limit_is_the_whole_limit() {
     let (purse, shares) = purse(vec![holding(Kind::Tokens, 100, 100, true)]);
     assert!(purse.take(&Demand { tokens: 5000, ..Demand::default() }, 0.0).is_some());

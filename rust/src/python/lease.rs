@@ -1,10 +1,17 @@
 //! Limits: shares as who asks the authority sees them, and all of a request's in one call.
 
+use super::request::Ask;
+use super::rows::Told;
+use super::tariff::Tariff;
 use crate::lease::{self, counted, Demand, Grant, Kind, Limit, Note, Used, MOST};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Statuses under which an upstream worked on a request though it may not have said how much: a client that left is 499.
+const REACHED: [u64; 2] = [200, 499];
 
 /// A holder's part in one limit.
 #[pyclass(frozen, subclass, module = "sluicegate._native")]
@@ -91,105 +98,193 @@ impl Share {
 
 /// All that one caller's requests for one model draw from.
 #[pyclass(frozen, module = "sluicegate._native")]
-pub struct Purse(Arc<lease::Purse>);
+pub struct Purse {
+    core: lease::Purse,
+    hear: Option<Py<PyAny>>,
+}
 
 #[pymethods]
 impl Purse {
+    /// `hear` is told what whoever talks with the authority has to know.
     #[new]
-    fn new(shares: Vec<PyRef<'_, Share>>) -> Self {
-        Self(Arc::new(lease::Purse::new(shares.iter().map(|share| Arc::clone(&share.0)).collect())))
+    #[pyo3(signature = (shares, hear=None))]
+    fn new(shares: Vec<PyRef<'_, Share>>, hear: Option<Py<PyAny>>) -> Self {
+        Self { core: lease::Purse::new(shares.iter().map(|share| Arc::clone(&share.0)).collect()), hear }
     }
 
-    /// Reserves all of a request's units, or nothing and `None` if something is lacking.
-    fn take(&self, now: f64, prompt: i64, output: i64, stream: bool, dollars: i64, credits: i64) -> Option<Taken> {
-        let (prompt, output) = (counted(prompt), counted(output));
-        let demand = Demand { tokens: prompt + output, stream, dollars, credits };
-        let parts = self.0.take(&demand, now)?;
-        Some(Taken { purse: Arc::clone(&self.0), parts: Mutex::new(parts), prompt, output })
-    }
-
-    /// The places of the shares that must be filled up before, and by how many units.
-    fn lacking(
-        &self,
+    /// Reserves all that a request may need, or nothing: then the reservation waits.
+    #[pyo3(signature = (now, ask, size, most, default, tariff, /))]
+    fn reserve(
+        purse: &Bound<'_, Self>,
         now: f64,
-        prompt: i64,
-        output: i64,
-        stream: bool,
-        dollars: i64,
-        credits: i64,
-    ) -> Vec<(usize, i64)> {
-        let tokens = counted(prompt) + counted(output);
-        self.0.lacking(&Demand { tokens, stream, dollars, credits }, now)
-    }
-
-    /// Notes that such a request was refused; the places of the shares that were not enough for it.
-    fn refuse(&self, now: f64, prompt: i64, output: i64, stream: bool, dollars: i64, credits: i64) -> Vec<usize> {
-        let tokens = counted(prompt) + counted(output);
-        self.0.refuse(&Demand { tokens, stream, dollars, credits }, now)
-    }
-
-    fn lines(&self, now: f64) -> String {
-        self.0.lines(now)
+        ask: &Ask,
+        size: u64,
+        most: Option<u64>,
+        default: u64,
+        tariff: Option<&Tariff>,
+    ) -> PyResult<Reservation> {
+        let (prompt, output) = lease::estimate(size, ask.max_tokens(), most, default, ask.choices());
+        let units = |amount: u64| i64::try_from(amount).map_or(MOST, counted);
+        let (dollars, credits) =
+            tariff.map_or((0, None), |tariff| tariff.bill(prompt.unsigned_abs(), output.unsigned_abs(), 0, 0, 0));
+        let demand = Demand {
+            tokens: prompt + output,
+            stream: ask.stream(),
+            dollars: units(dollars),
+            credits: units(credits.unwrap_or(0)),
+        };
+        let reservation =
+            Reservation { purse: purse.clone().unbind(), demand, prompt, output, parts: Mutex::new(None) };
+        reservation.take(purse.py(), now)?;
+        Ok(reservation)
     }
 }
 
-/// What one request has reserved, until it is settled.
+impl Purse {
+    fn tell(&self, py: Python<'_>, notes: &[Note]) -> PyResult<()> {
+        if let (Some(hear), false) = (&self.hear, notes.is_empty()) {
+            let told: Vec<_> = notes.iter().map(|note| (note.place, note.ask)).collect();
+            hear.call1(py, (told,))?;
+        }
+        Ok(())
+    }
+}
+
+/// What one request needs of its limits: reserved when it is admitted, settled when it has ended.
 #[pyclass(frozen, module = "sluicegate._native")]
-pub struct Taken {
-    purse: Arc<lease::Purse>,
-    parts: Mutex<Vec<lease::Taken>>,
+pub struct Reservation {
+    purse: Py<Purse>,
+    demand: Demand,
     /// Tokens of the prompt, by estimate.
-    #[pyo3(get)]
     prompt: i64,
     /// Tokens that it may write.
-    #[pyo3(get)]
     output: i64,
+    /// What is reserved; none while it waits.
+    parts: Mutex<Option<Vec<lease::Taken>>>,
 }
 
 #[pymethods]
-impl Taken {
+impl Reservation {
     #[getter]
     fn tokens(&self) -> i64 {
         self.prompt + self.output
     }
 
-    /// Puts what was used in the place of what was reserved, once.
-    fn settle(
-        &self,
-        now: f64,
-        tokens: i64,
-        dollars: &Bound<'_, PyAny>,
-        credits: &Bound<'_, PyAny>,
-    ) -> PyResult<Vec<(usize, Option<i64>)>> {
-        let used = Used { tokens, dollars: units(dollars, 0)?, credits: units(credits, 0)? };
-        let parts = std::mem::take(&mut *self.parts());
-        Ok(told(&self.purse.settle(&parts, &used, now)))
+    #[getter]
+    fn waits(&self) -> bool {
+        self.parts().is_none()
     }
 
-    /// What is to be told to whoever talks with the authority.
-    fn notes(&self) -> Vec<(usize, Option<i64>)> {
-        told(&self.purse.notes(&self.parts()))
+    /// Reserves all of it, or nothing and false if something is lacking.
+    fn take(&self, py: Python<'_>, now: f64) -> PyResult<bool> {
+        let purse = self.purse.get();
+        let Some(taken) = purse.core.take(&self.demand, now) else { return Ok(false) };
+        let notes = if purse.hear.is_some() { purse.core.notes(&taken) } else { Vec::new() };
+        *self.parts() = Some(taken);
+        purse.tell(py, &notes)?;
+        Ok(true)
+    }
+
+    /// The places of the shares that must be filled up before, and by how many units.
+    fn lacking(&self, now: f64) -> Vec<(usize, i64)> {
+        self.purse.get().core.lacking(&self.demand, now)
+    }
+
+    /// Notes that the request was refused; the places of the shares that were not enough for it.
+    fn refuse(&self, now: f64) -> Vec<usize> {
+        self.purse.get().core.refuse(&self.demand, now)
+    }
+
+    #[pyo3(signature = (now, /))]
+    fn lines(&self, now: f64) -> String {
+        self.purse.get().core.lines(now)
+    }
+
+    /// The same by name.
+    #[pyo3(signature = (now, /))]
+    fn headers(&self, now: f64) -> Vec<(String, String)> {
+        let lines = self.lines(now);
+        let named = lines.split("\r\n").filter_map(|line| line.split_once(": "));
+        named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Puts what an exchange has used in the place of what was reserved for it, once.
+    #[pyo3(signature = (exchange, now, /))]
+    fn settle(&self, exchange: &Bound<'_, PyAny>, now: f64) -> PyResult<()> {
+        let purse = self.purse.get();
+        let told = Told(exchange.clone());
+        let py = exchange.py();
+        let mut used = Used::default();
+        if purse.core.counts(Kind::Tokens) {
+            used.tokens = self.tokens_used(&told)?;
+        }
+        if purse.core.counts(Kind::Dollars) {
+            used.dollars = units(&told.of(intern!(py, "cost"))?.0)?;
+        }
+        if purse.core.counts(Kind::Credits) {
+            used.credits = units(&told.of(intern!(py, "credits"))?.0)?;
+        }
+        let parts = self.parts().replace(Vec::new()).unwrap_or_default();
+        purse.tell(py, &purse.core.settle(&parts, &used, now))
     }
 }
 
-impl Taken {
-    fn parts(&self) -> MutexGuard<'_, Vec<lease::Taken>> {
+impl Reservation {
+    fn parts(&self) -> MutexGuard<'_, Option<Vec<lease::Taken>>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Tokens of all attempts together. Where an upstream said nothing, the estimate of what reached it stands, so that
+    /// nobody gets tokens for nothing by leaving early.
+    fn tokens_used(&self, exchange: &Told<'_>) -> PyResult<i64> {
+        let py = exchange.0.py();
+        let attempts = exchange.of(intern!(py, "attempts"))?;
+        let attempts = attempts.0.cast::<PyList>()?;
+        if attempts.is_empty() && exchange.of(intern!(py, "attempt_started"))?.0.is_none() {
+            return Ok(0);
+        }
+        let (input, output) = reported(&exchange.of(intern!(py, "usage"))?)?;
+        let mut total = input.unwrap_or(0) + output.unwrap_or(0);
+        if (input.is_none() || output.is_none()) && REACHED.contains(&exchange.count(intern!(py, "status"))?) {
+            let events = units(&exchange.of(intern!(py, "events"))?.0)?;
+            total += if input.is_none() { self.prompt } else { 0 };
+            total += if output.is_none() { events.min(self.output) } else { 0 };
+        }
+        for attempt in attempts {
+            let attempt = Told(attempt);
+            if !attempt.flag(intern!(py, "decisive"))? {
+                let (input, output) = reported(&attempt.of(intern!(py, "usage"))?)?;
+                total = counted(total + input.unwrap_or(0) + output.unwrap_or(0));
+            }
+        }
+        Ok(counted(total))
+    }
 }
 
-fn told(notes: &[Note]) -> Vec<(usize, Option<i64>)> {
-    notes.iter().map(|note| (note.place, note.ask)).collect()
+/// Input and output of a usage, as far as they are known.
+fn reported(usage: &Told<'_>) -> PyResult<(Option<i64>, Option<i64>)> {
+    let py = usage.0.py();
+    let tokens = usage.of(intern!(py, "tokens"))?;
+    let known = |provenance, figure| {
+        let none = usage.text(provenance)?.as_ref() == "none";
+        if none {
+            Ok(None)
+        } else {
+            units(&tokens.of(figure)?.0).map(Some)
+        }
+    };
+    Ok((
+        known(intern!(py, "input_provenance"), intern!(py, "input"))?,
+        known(intern!(py, "output_provenance"), intern!(py, "output"))?,
+    ))
 }
 
-/// A count of units from whatever an upstream or a price table came to: never negative, never above `2^53 - 1`.
-///
-/// What is no number at all (NaN, text, nothing) is `otherwise`: the reservation stands, rather than vanishing.
+/// A count of units from whatever an upstream or a price table came to: never negative, never above `2^53 - 1`, and 0
+/// where it is no number at all (NaN, text, nothing).
 #[pyfunction]
-#[pyo3(signature = (figure, otherwise=0))]
-pub fn units(figure: &Bound<'_, PyAny>, otherwise: i64) -> PyResult<i64> {
+pub fn units(figure: &Bound<'_, PyAny>) -> PyResult<i64> {
     if figure.is_instance_of::<PyBool>() {
-        return Ok(otherwise);
+        return Ok(0);
     }
     if let Ok(whole) = figure.cast::<PyInt>() {
         return match whole.extract::<i64>() {
@@ -199,6 +294,6 @@ pub fn units(figure: &Bound<'_, PyAny>, otherwise: i64) -> PyResult<i64> {
     }
     match figure.cast::<PyFloat>() {
         Ok(figure) if !figure.value().is_nan() => Ok(counted(figure.value().ceil() as i64)),
-        _ => Ok(otherwise),
+        _ => Ok(0),
     }
 }

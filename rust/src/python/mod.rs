@@ -43,8 +43,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<incoming::Plain>()?;
     module.add_class::<protocol::Connection>()?;
     module.add_class::<lease::Purse>()?;
+    module.add_class::<lease::Reservation>()?;
     module.add_class::<lease::Share>()?;
-    module.add_class::<lease::Taken>()?;
     module.add_class::<outcome::Head>()?;
     module.add_class::<outcome::Outcome>()?;
     module.add_class::<plan::Plan>()?;

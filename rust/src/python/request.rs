@@ -36,7 +36,7 @@ impl Ask {
     }
 
     #[getter]
-    fn stream(&self) -> bool {
+    pub(super) fn stream(&self) -> bool {
         self.core.stream
     }
 
@@ -53,13 +53,13 @@ impl Ask {
     }
 
     #[getter]
-    fn max_tokens(&self) -> Option<u64> {
+    pub(super) fn max_tokens(&self) -> Option<u64> {
         self.core.max_completion_tokens.or(self.core.max_tokens).or(self.core.max_output_tokens)
     }
 
     /// Answers asked for; 1 if it is not said.
     #[getter]
-    fn choices(&self) -> u32 {
+    pub(super) fn choices(&self) -> u32 {
         self.core.n.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)).max(1)
     }
 

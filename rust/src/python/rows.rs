@@ -219,7 +219,7 @@ fn named(mut names: HashMap<String, String>) -> PyResult<Families> {
 
 /// Text of Python's, as it is; with a replacement for what is no character.
 #[derive(Default)]
-enum Text {
+pub(super) enum Text {
     #[default]
     Empty,
     Told(PyBackedStr),
@@ -237,24 +237,24 @@ impl AsRef<str> for Text {
 }
 
 /// An object whose attributes are read.
-struct Told<'py>(Bound<'py, PyAny>);
+pub(super) struct Told<'py>(pub(super) Bound<'py, PyAny>);
 
-type Name<'a, 'py> = &'a Bound<'py, PyString>;
+pub(super) type Name<'a, 'py> = &'a Bound<'py, PyString>;
 
 impl<'py> Told<'py> {
-    fn of(&self, name: Name<'_, 'py>) -> PyResult<Self> {
+    pub(super) fn of(&self, name: Name<'_, 'py>) -> PyResult<Self> {
         self.0.getattr(name).map(Told)
     }
 
-    fn text(&self, name: Name<'_, 'py>) -> PyResult<Text> {
+    pub(super) fn text(&self, name: Name<'_, 'py>) -> PyResult<Text> {
         text(&self.0.getattr(name)?)
     }
 
-    fn flag(&self, name: Name<'_, 'py>) -> PyResult<bool> {
+    pub(super) fn flag(&self, name: Name<'_, 'py>) -> PyResult<bool> {
         self.0.getattr(name)?.is_truthy()
     }
 
-    fn count(&self, name: Name<'_, 'py>) -> PyResult<u64> {
+    pub(super) fn count(&self, name: Name<'_, 'py>) -> PyResult<u64> {
         count(&self.0.getattr(name)?)
     }
 

@@ -33,7 +33,14 @@ impl Tariff {
     }
 
     /// Nano-dollars and credits of a request of so many tokens.
-    fn bill(&self, input: u64, output: u64, cached_input: u64, cache_write: u64, reasoning: u64) -> (u64, Option<u64>) {
+    pub(super) fn bill(
+        &self,
+        input: u64,
+        output: u64,
+        cached_input: u64,
+        cache_write: u64,
+        reasoning: u64,
+    ) -> (u64, Option<u64>) {
         let cost = self.0.cost(&Tokens { input, output, cached_input, cache_write, reasoning });
         (cost, self.0.credits(cost))
     }
