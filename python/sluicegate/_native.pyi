@@ -631,11 +631,12 @@ class Rows:
 
 def read_spool(
     data: bytes, instance: str, /
-) -> tuple[list[tuple[str, int, *tuple[str | int | None, ...]]], dict[int, bytes], int, int, bool]:
+) -> tuple[list[tuple[tuple[str | int, ...], tuple[list[int] | list[str] | None, ...]]], dict[int, bytes], int, int, bool]:
     """The whole frames at the beginning of a piece of a spool.
 
-    Gives the store's rows of those that ended, the records of other admissions by their sequences, how many frames could
-    not be read, where the last whole one ends, and whether what stands there can never become one.
+    Gives the store's rows of those that ended, by what they have in common (see Alike), the records of other admissions
+    by their sequences, how many frames could not be read, where the last whole one ends, and whether what stands there
+    can never become one.
     """
 
 def unknown(record: bytes, /) -> tuple[str | int | None, ...] | None:

@@ -20,7 +20,7 @@ from sluicegate.cli import main
 from sluicegate.config import load
 from sluicegate.ledger.prices import Prices
 from sluicegate.ledger.report import in_dollars
-from sluicegate.store.interface import COLUMNS, Batch, Place
+from sluicegate.store.interface import COLUMNS, Batch, Place, alike
 
 CREDITS = {"per_dollar": "98765.4321", "rounding": "up"}
 TIERS = [{"above": 100_000, "input": "0.333333333", "output": "1.2"}, {"above": 150_000, "cached_input": "0.1"}]
@@ -110,7 +110,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, chance = Prices(load(file, {})), random.Random(5)
     with sqlite(folder) as store:
         store.remember_prices(made.kept)
-        store.write(Batch("i", [row(number, chance, made) for number in range(ROWS)], Place(1, 1)))
+        store.write(Batch("i", alike([row(number, chance, made) for number in range(ROWS)]), Place(1, 1)))
     return folder
 
 

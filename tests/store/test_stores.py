@@ -11,7 +11,7 @@ import pytest
 from tests.kit.ledger import NOON, column, drained, every_row, fill, finished, outcomes, spool
 from tests.kit.postgres import Server, server
 
-from sluicegate.store.interface import COLUMNS, GROUPS, Batch, Place, Row, Store, StoreError, migrations
+from sluicegate.store.interface import COLUMNS, GROUPS, Batch, Place, Row, Store, StoreError, alike, migrations
 from sluicegate.store.keys import KeyRecord
 from sluicegate.store.postgres import Postgres
 from sluicegate.store.sqlite import Sqlite
@@ -68,7 +68,7 @@ def test_rows_come_back_as_they_were_written(make: Make) -> None:
         row(4, input_tokens=2**53 - 1, cost=2**63 - 1, credits=2**63 - 1),
     ]
     store = make()
-    store.write(Batch("i", rows, Place(1, 100)))
+    store.write(Batch("i", alike(rows), Place(1, 100)))
 
     assert rows == every_row(make())
     assert Place(1, 100) == make().place("i")
@@ -76,8 +76,8 @@ def test_rows_come_back_as_they_were_written(make: Make) -> None:
 
 def test_a_batch_written_twice_is_there_once(make: Make) -> None:
     store = make()
-    store.write(Batch("i", [row(1), row(2)], Place(1, 100)))
-    store.write(Batch("i", [row(1), row(2), row(3)], Place(1, 150)))
+    store.write(Batch("i", alike([row(1), row(2)]), Place(1, 100)))
+    store.write(Batch("i", alike([row(1), row(2), row(3)]), Place(1, 150)))
 
     assert [1, 2, 3] == [column(one, "sequence") for one in every_row(store)]
     assert {("2026-11-22", "fast", "a/small", "dev", ""): (3, 300, 150, 60, 15, 30, 3702, 6, 0)} == sums(store)
@@ -85,7 +85,7 @@ def test_a_batch_written_twice_is_there_once(make: Make) -> None:
 
 def test_the_same_request_id_twice_is_two_rows(make: Make) -> None:
     store = make()
-    store.write(Batch("i", [row(1, id="same"), row(2, id="same")], Place(1, 1)))
+    store.write(Batch("i", alike([row(1, id="same"), row(2, id="same")]), Place(1, 1)))
 
     assert ["same", "same"] == [column(one, "id") for one in every_row(store)]
 
@@ -96,14 +96,16 @@ def test_sums_are_kept_apart_by_day_model_target_and_caller(make: Make) -> None:
     store.write(
         Batch(
             "i",
-            [
-                row(1, received_at=midnight - 1),
-                row(2, received_at=midnight),
-                row(3, received_at=midnight, caller="other"),
-                row(4, received_at=midnight, target="b/small"),
-                row(5, received_at=midnight, model="*", cost=None, credits=None),
-                row(6, received_at=midnight, caller_group="g"),
-            ],
+            alike(
+                [
+                    row(1, received_at=midnight - 1),
+                    row(2, received_at=midnight),
+                    row(3, received_at=midnight, caller="other"),
+                    row(4, received_at=midnight, target="b/small"),
+                    row(5, received_at=midnight, model="*", cost=None, credits=None),
+                    row(6, received_at=midnight, caller_group="g"),
+                ]
+            ),
             Place(1, 1),
         )
     )
@@ -123,7 +125,7 @@ def test_sums_stop_where_their_column_ends(make: Make) -> None:
     most = 2**63 - 1
     store = make()
     for place in range(3):
-        store.write(Batch("i", [row(place, cost=most, credits=most)], Place(1, place)))
+        store.write(Batch("i", alike([row(place, cost=most, credits=most)]), Place(1, place)))
 
     (figures,) = sums(store).values()
     assert (3, 300, most, most) == (figures[0], figures[1], figures[6], figures[7])
@@ -131,7 +133,9 @@ def test_sums_stop_where_their_column_ends(make: Make) -> None:
 
 def test_old_rows_go_and_the_sums_of_their_days_stay(make: Make) -> None:
     store = make()
-    store.write(Batch("i", [row(number, received_at=NOON + number // 3) for number in range(12_000)], Place(1, 1)))
+    store.write(
+        Batch("i", alike([row(number, received_at=NOON + number // 3) for number in range(12_000)]), Place(1, 1))
+    )
 
     assert 11_400 == store.expire(NOON + 3800)
     assert (NOON + 3800, 600) == (column(every_row(store)[0], "received_at"), len(every_row(store)))
@@ -142,7 +146,7 @@ def test_old_rows_go_and_the_sums_of_their_days_stay(make: Make) -> None:
 def test_rows_are_read_page_by_page(make: Make) -> None:
     store = make()
     rows = [row(number, received_at=NOON + number // 4) for number in range(10)]
-    store.write(Batch("i", rows, Place(1, 1)))
+    store.write(Batch("i", alike(rows), Place(1, 1)))
 
     page, found = store.rows(NOON, NOON + 10, 3), []
     while page:
@@ -206,7 +210,7 @@ def test_both_dialects_have_the_same_tables() -> None:
 def test_postgresql_holds_no_nul_and_loses_no_row_for_one(postgres: Server) -> None:
     store = Postgres(postgres.database(f"test{next(NUMBERS)}"))
     store.open()
-    store.write(Batch("i", [row(1, requested_model="a\0b")], Place(1, 1)))
+    store.write(Batch("i", alike([row(1, requested_model="a\0b")]), Place(1, 1)))
 
     assert ["a\N{REPLACEMENT CHARACTER}b"] == [column(one, "requested_model") for one in every_row(store)]
     store.close()
@@ -217,13 +221,13 @@ def test_a_server_that_went_and_came_back(postgres: Server) -> None:
     store.open()
     postgres.stop()
     with pytest.raises(StoreError):
-        store.write(Batch("i", [row(1)], Place(1, 1)))
+        store.write(Batch("i", alike([row(1)]), Place(1, 1)))
     store.close()
     with pytest.raises(StoreError):
         store.open()
     postgres.start()
     store.open()
-    store.write(Batch("i", [row(1)], Place(1, 1)))
+    store.write(Batch("i", alike([row(1)]), Place(1, 1)))
 
     assert 1 == len(every_row(store))
     store.close()
@@ -279,7 +283,7 @@ def test_of_two_changes_of_a_key_the_second_is_told(make: Make) -> None:
 def test_what_one_caller_used_is_its_own(make: Make) -> None:
     store = make()
     rows = [row(1), row(2, caller="other"), row(3)]
-    store.write(Batch("i", rows, Place(1, 1)))
+    store.write(Batch("i", alike(rows), Place(1, 1)))
 
     (found,) = store.daily_of("dev", "2026-11-22", "2026-11-22")
     assert ("dev", 2) == (found[GROUPS.index("caller")], found[len(GROUPS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import json
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.telemetry.rows import ENDED, STREAMED, USAGE, Row, exchange, row
 
 from sluicegate import _native
 from sluicegate.exchange import Attempt, Tokens, Usage
-from sluicegate.store.interface import COLUMNS
+from sluicegate.store.interface import COLUMNS, Alike, alike
 from sluicegate.telemetry.metrics import Metrics
 
 
@@ -239,12 +240,19 @@ def columns(sequence: int, record: Finished) -> tuple[Any, ...]:
     return ("spool", sequence, *(getattr(record, name) for name in COLUMNS[2:]))
 
 
+DAY = 86_400_000_000
+
+
+def rows_of(found: Iterable[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
+    return [row for same, own in found for row in Alike(same, own).rows()]
+
+
 def test_a_spool_is_read_as_it_was_written() -> None:
     other = replace(FINISHED, cost=None, first_content=None, input_tokens=MOST, attempts="[" + "x" * 16_000 + "]")
     data = b"".join([frame(7, ADMITTED), frame(2**63 - 1, FINISHED), frame(8, other)])
 
     ended, admitted, damaged, end, unbelievable = _native.read_spool(data, "spool")
-    assert ended == [columns(2**63 - 1, FINISHED), columns(8, other)]
+    assert sorted(rows_of(ended)) == [columns(8, other), columns(2**63 - 1, FINISHED)]
     assert {number: read_admitted(record) for number, record in admitted.items()} == {7: ADMITTED}
     assert (damaged, end, unbelievable) == (0, len(data), False)
 
@@ -253,7 +261,23 @@ def test_fields_of_a_newer_version_are_passed_over() -> None:
     packed = msgspec.msgpack.encode([*msgspec.structs.astuple(FINISHED), {"new": 1}, "more"])
     data = framed(FIN, 1, packed)
 
-    assert _native.read_spool(data, "spool")[0] == [columns(1, FINISHED)]
+    assert rows_of(_native.read_spool(data, "spool")[0]) == [columns(1, FINISHED)]
+
+
+def test_rows_that_are_alike_stand_together() -> None:
+    ends = [
+        replace(FINISHED, received_at=DAY - 1),
+        replace(FINISHED, received_at=DAY),
+        replace(FINISHED, received_at=DAY, id="req_2", duration=3, cost=None),
+        replace(FINISHED, received_at=DAY, id="req_3", duration=4),
+        replace(FINISHED, received_at=DAY, id="req_4", outcome="failed"),
+    ]
+    data = b"".join(frame(number, end) for number, end in enumerate(ends, 1))
+
+    read = [Alike(same, own) for same, own in _native.read_spool(data, "spool")[0]]
+    made = alike(columns(number, end) for number, end in enumerate(ends, 1))
+    assert sorted([[1], [2, 4], [3], [5]]) == sorted(some.sequences for some in read)
+    assert {some.sequences[0]: some for some in made} == {some.sequences[0]: some for some in read}
 
 
 WRONG = {
@@ -272,7 +296,8 @@ WRONG = {
 def test_records_that_cannot_be_read_are_counted(packed: bytes) -> None:
     data = framed(FIN, 1, packed) + frame(2, FINISHED)
 
-    assert _native.read_spool(data, "spool") == ([columns(2, FINISHED)], {}, 1, len(data), False)
+    ended, *rest = _native.read_spool(data, "spool")
+    assert (rows_of(ended), rest) == ([columns(2, FINISHED)], [{}, 1, len(data), False])
 
 
 def test_a_request_that_nobody_saw_end_is_unknown() -> None:

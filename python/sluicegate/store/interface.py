@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from itertools import count
+from operator import add, itemgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -28,6 +29,13 @@ COLUMNS: tuple[str, ...] = (
     *("input_provenance", "output_provenance", "cost", "credits", "price", "configuration"),
     *("first_content", "bytes_in", "bytes_out", "upstream_bytes_in", "upstream_bytes_out"),
 )
+#: What each row has of its own. Of the others there are as many different ones as kinds of requests.
+OWN: tuple[str, ...] = (
+    *("sequence", "received_at", "id", "upstream_request_id", "duration"),
+    *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "credits"),
+    *("first_content", "bytes_in", "bytes_out", "upstream_bytes_in", "upstream_bytes_out"),
+)
+SAME: tuple[str, ...] = tuple(name for name in COLUMNS if name not in OWN)
 #: What the sums of a day are kept for, and the figures that are summed.
 GROUPS: tuple[str, ...] = ("day", "model", "target", "caller", "caller_group")
 FIGURES: tuple[str, ...] = (
@@ -38,8 +46,12 @@ FIGURES: tuple[str, ...] = (
 MOST = 2**63 - 1
 
 _SEQUENCE, _RECEIVED = COLUMNS.index("sequence"), COLUMNS.index("received_at")
-_MODEL, _TARGET, _CALLER, _GROUP = (COLUMNS.index(name) for name in GROUPS[1:])
-_INPUT, _OUTPUT, _CACHED, _CACHE_WRITE, _REASONING, _COST, _CREDITS = (COLUMNS.index(name) for name in FIGURES[1:8])
+_OF_SAME, _OF_OWN = (itemgetter(*map(COLUMNS.index, names)) for names in (SAME, OWN))
+#: Where in (*SAME, *OWN) each column stands.
+_SPREAD = itemgetter(*map((SAME + OWN).index, COLUMNS))
+_OWN_RECEIVED, _OWN_COST = OWN.index("received_at"), OWN.index("cost")
+_GROUP_BY = itemgetter(*(SAME.index(name) for name in GROUPS[1:]))
+_SUMMED = [OWN.index(name) for name in FIGURES[1:8]]
 _DAY = 86_400_000_000
 
 
@@ -54,11 +66,34 @@ class Place(msgspec.Struct, frozen=True, order=True):
     offset: int = 0
 
 
+class Alike(msgspec.Struct, frozen=True):
+    """Rows of one day (UTC) that differ in nothing but OWN: the values of SAME, and each column of OWN.
+
+    A column is None where no row has a value: where one has, all have.
+    """
+
+    same: Row
+    own: tuple[list[Any] | None, ...]
+
+    @property
+    def sequences(self) -> list[int]:
+        """Give the sequence of each."""
+        return self.own[0] or []
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def rows(self) -> list[Row]:
+        """Give them one by one."""
+        columns = [[None] * len(self) if column is None else column for column in self.own]
+        return [_SPREAD((*self.same, *values)) for values in zip(*columns, strict=True)]
+
+
 class Batch(msgspec.Struct, frozen=True):
     """What one spool has for the store. ``running`` and ``settled`` are sequences whose admission outlives its file."""
 
     instance: str
-    rows: Sequence[Row]
+    rows: Sequence[Alike]
     place: Place
     running: Mapping[int, bytes] = {}
     settled: Sequence[int] = ()
@@ -107,27 +142,31 @@ class Store(KeyStore, Protocol):
         """Disconnect. May be called twice."""
 
 
-def daily_sums(rows: Iterable[Row]) -> list[Row]:
-    """Sum rows by day and group: GROUPS, then FIGURES."""
-    sums: dict[tuple[object, ...], list[int]] = {}
-    days: dict[int, str] = {}
+def alike(rows: Iterable[Row]) -> list[Alike]:
+    """Put rows together that are alike."""
+    found: dict[tuple[int, Row, Row], list[Row]] = {}
     for row in rows:
-        number = row[_RECEIVED] // _DAY
-        day = days.get(number) or days.setdefault(number, _day(number))
-        key = (day, row[_MODEL], row[_TARGET], row[_CALLER], row[_GROUP])
+        own = _OF_OWN(row)
+        key = row[_RECEIVED] // _DAY, tuple(value is None for value in own), _OF_SAME(row)
+        found.setdefault(key, []).append(own)
+    return [
+        Alike(same, tuple(None if column[0] is None else list(column) for column in zip(*own, strict=True)))
+        for (_, _, same), own in found.items()
+    ]
+
+
+def daily_sums(rows: Iterable[Alike]) -> list[Row]:
+    """Sum rows by day and group: GROUPS, then FIGURES."""
+    sums: dict[tuple[str, ...], Sequence[int]] = {}
+    days: dict[int, str] = {}
+    for some in rows:
+        received = some.own[_OWN_RECEIVED] or [0]
+        number = received[0] // _DAY
+        key = (days.get(number) or days.setdefault(number, _day(number)), *_GROUP_BY(some.same))
+        figures = [sum(some.own[place] or ()) for place in _SUMMED]
+        added = (len(some), *figures, len(some) if some.own[_OWN_COST] is None else 0)
         known = sums.get(key)
-        if known is None:
-            known = sums[key] = [0] * len(FIGURES)
-        cost = row[_COST]
-        known[0] += 1
-        known[1] += row[_INPUT]
-        known[2] += row[_OUTPUT]
-        known[3] += row[_CACHED]
-        known[4] += row[_CACHE_WRITE]
-        known[5] += row[_REASONING]
-        known[6] += cost or 0
-        known[7] += row[_CREDITS] or 0
-        known[8] += cost is None
+        sums[key] = added if known is None else [*map(add, known, added)]
     # In one order everywhere: two writers of one database never wait for each other in a circle.
     return [(*key, *(min(figure, MOST) for figure in sums[key])) for key in sorted(sums)]
 

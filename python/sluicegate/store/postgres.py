@@ -18,10 +18,12 @@ from sluicegate.store.interface import (
     COLUMNS,
     FIGURES,
     GROUPS,
+    Alike,
     Batch,
     Place,
     Row,
     StoreError,
+    alike,
     daily_sums,
     key_of,
     migrations,
@@ -80,7 +82,7 @@ class Postgres:
 
         async def work(connection: Link) -> None:
             async with connection.transaction():
-                await connection.executemany(_ADD, daily_sums(await _insert(connection, batch.rows)))
+                await connection.executemany(_ADD, daily_sums(alike(await _insert(connection, batch.rows))))
                 await connection.executemany(
                     "INSERT INTO running (instance, sequence, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
                     [(batch.instance, sequence, record.hex()) for sequence, record in batch.running.items()],
@@ -237,11 +239,11 @@ async def _migrate(connection: Link) -> None:
             await connection.execute("INSERT INTO sluicegate_schema (version) VALUES ($1)", number)
 
 
-async def _insert(connection: Link, rows: Sequence[Row]) -> list[Row]:
+async def _insert(connection: Link, rows: Sequence[Alike]) -> list[Row]:
     """Insert rows and give those that were new."""
     if not rows:
         return []
-    clean = [_without_nul(row) for row in rows]
+    clean = [_without_nul(row) for some in rows for row in some.rows()]
     new = {tuple(found) for found in await connection.fetch(_INSERT, *map(list, zip(*clean, strict=True)))}
     return [row for row in clean if key_of(row) in new]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 import sqlite3
 
@@ -16,10 +18,14 @@ from sluicegate.store.interface import (
     COLUMNS,
     FIGURES,
     GROUPS,
+    OWN,
+    SAME,
+    Alike,
     Batch,
     Place,
     Row,
     StoreError,
+    alike,
     daily_sums,
     key_of,
     migrations,
@@ -32,7 +38,12 @@ _PATIENCE = 5.0
 #: Rows deleted in one transaction: about 20 ms.
 _AT_ONCE = 5000
 
-_INSERT = f"INSERT OR IGNORE INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608  # names of ours, values apart
+#: Rows inserted by one statement, where there are so many that are alike: what they have in common is bound once, and
+#: Python's lock, which the event loop wants, is let go of and taken again once. Every SQLite takes 999 values at once.
+#: A few are inserted by a statement of their number.
+_MANY, _FEW = 48, 8
+#: In the order of the table, which saves SQLite a copy.
+_IN_TABLE = ("received_at", "instance", "sequence", *COLUMNS[3:])
 _ADD = ADD_DAILY.format(values=", ".join("?" * len(GROUPS + FIGURES)))
 _HAS = "SELECT 1 FROM requests WHERE received_at = ? AND instance = ? AND sequence = ?"
 _MOVE = (
@@ -103,15 +114,17 @@ class Sqlite:
             connection.execute(_MOVE, (batch.instance, batch.place.segment, batch.place.offset))
 
     @staticmethod
-    def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[Row]:
+    def _insert(connection: sqlite3.Connection, rows: Sequence[Alike]) -> Sequence[Alike]:
         """Insert rows and give those that were new."""
         connection.execute("SAVEPOINT rows")
-        if connection.executemany(_INSERT, rows).rowcount == len(rows):
+        if all(_insert_alike(connection, some) == len(some) for some in rows):
             return rows
         connection.execute("ROLLBACK TO rows")
-        known = {key for row in rows if connection.execute(_HAS, key := key_of(row)).fetchone()}
-        new = without(rows, known)
-        connection.executemany(_INSERT, new)
+        single = [row for some in rows for row in some.rows()]
+        known = {key for row in single if connection.execute(_HAS, key := key_of(row)).fetchone()}
+        new = alike(without(single, known))
+        for some in new:
+            _insert_alike(connection, some)
         return new
 
     def place(self, instance: str) -> Place:
@@ -215,6 +228,36 @@ class Sqlite:
         if self._connection is None:
             raise StoreError("the store is not open")
         return self._connection
+
+
+@lru_cache(maxsize=64)
+def _inserting(rows: int, known: tuple[bool, ...]) -> str:
+    """Give the statement that inserts so many rows that are alike.
+
+    Bound are SAME, then the columns of OWN that are ``known``: to hand None over costs more than eight numbers do.
+    """
+    places = {name: f"?{place}" for place, name in enumerate(SAME, 1)}
+    values = []
+    for row in range(len(SAME) + 1, len(SAME) + rows + 1):
+        columns = count(row, rows)
+        places |= {name: f"?{next(columns)}" if here else "NULL" for name, here in zip(OWN, known, strict=True)}
+        values.append(f"({', '.join(places[name] for name in _IN_TABLE)})")
+    return f"INSERT OR IGNORE INTO requests ({', '.join(_IN_TABLE)}) VALUES {', '.join(values)}"  # noqa: S608  # names of ours, values apart
+
+
+def _insert_alike(connection: sqlite3.Connection, some: Alike) -> int:
+    """Insert rows that are alike; gives how many were new."""
+    columns = [column for column in some.own if column is not None]
+    known = tuple([column is not None for column in some.own])
+    new = first = 0
+    while left := len(some) - first:
+        size = _MANY if left >= _MANY else min(left, _FEW)
+        values = list(some.same)
+        for column in columns:
+            values += column[first : first + size]
+        new += connection.execute(_inserting(size, known), values).rowcount
+        first += size
+    return new
 
 
 def _version(connection: sqlite3.Connection, known: int) -> int:

@@ -45,7 +45,7 @@ const OF_FINISHED: [Kind; 33] = [
 ];
 
 /// A field as read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value<'a> {
     /// Text.
     Text(&'a str),
@@ -186,7 +186,11 @@ fn fields<'a>(payload: &'a [u8], kinds: &[Kind]) -> Option<Vec<Value<'a>>> {
     if rest.array()? < kinds.len() {
         return None;
     }
-    kinds.iter().map(|&kind| rest.value(kind)).collect()
+    let mut values = Vec::with_capacity(kinds.len());
+    for &kind in kinds {
+        values.push(rest.value(kind)?);
+    }
+    Some(values)
 }
 
 // === writing ===
