@@ -21,8 +21,9 @@ from sluicegate.ledger import segments
 from sluicegate.ledger.drain import Drain
 from sluicegate.store.interface import Store, StoreError
 
-#: Seconds between two looks at the spools while there is little to do.
-_LOOK = 0.2
+#: Seconds between two looks at the spools while there is little to do: rows are there within a second, and each commit
+#: waits for the disk.
+_LOOK = 0.5
 #: Seconds before a store that failed is asked again, the first time and at most.
 _AGAIN, _AGAIN_AT_MOST = 0.5, 5.0
 #: Seconds between two looks for rows that are too old.
