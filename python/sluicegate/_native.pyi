@@ -6,7 +6,7 @@ from typing import Final, Literal, final
 
 from aiohttp.web import RequestHandler
 
-from sluicegate.exchange import Exchange
+from sluicegate.exchange import Exchange, Tokens, Usage
 from typing_extensions import Buffer, Self, disjoint_base
 
 __all__ = [
@@ -614,10 +614,17 @@ class Rows:
     """Makes what is left of each request of one configuration, and counts it; ``rust/src/row.rs`` has the rules."""
 
     def __new__(
-        cls, bank: Bank, families: Mapping[str, str], providers: Mapping[str, str], configuration: str
+        cls,
+        bank: Bank,
+        families: Mapping[str, str],
+        providers: Mapping[str, str],
+        configuration: str,
+        fields: Sequence[Sequence[str]],
+        astuple: Callable[[Exchange | Usage | Tokens], tuple[object, ...]],
     ) -> Rows:
         """``families``: the names of the series that rows move; ``providers``: what ``gen_ai_provider_name`` is for an
-        upstream, if not its own name. Raises ValueError for a bank without such a series.
+        upstream, if not its own name. ``fields`` are those of an exchange, a usage and its tokens, in the order in which
+        ``astuple`` gives them. Raises ValueError for a bank without such a series, or a struct without such a field.
         """
 
     def admitted(self, exchange: Exchange, sequence: int, /) -> bytes:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from mmap import mmap
 from typing import TYPE_CHECKING
 
+from msgspec.structs import astuple
+
 from sluicegate import _native
+from sluicegate.exchange import Exchange, Tokens, Usage
 from sluicegate.telemetry.series import (
     BUILD_INFO,
     BYTES,
@@ -106,7 +109,8 @@ class Metrics:
         ``providers`` says what ``gen_ai_provider_name`` is for an upstream; one that is not named is its own provider.
         """
         names = {kind: series.name for kind, series in _MOVED.items()}
-        return _native.Rows(self._bank, names, providers, configuration)
+        fields = [one.__struct_fields__ for one in (Exchange, Usage, Tokens)]
+        return _native.Rows(self._bank, names, providers, configuration, fields, astuple)
 
     def stream_opened(self) -> None:
         """A stream is being relayed."""

@@ -22,37 +22,75 @@ const MOST: u64 = (1 << 53) - 1;
 pub struct Rows {
     counts: Counts,
     configuration: PyBackedStr,
+    astuple: Py<PyAny>,
+    of_exchange: Exchange,
+    of_usage: Used,
+    of_tokens: Counted,
 }
+
+/// Names fields of a struct, and finds where they stand in the tuple of its values.
+macro_rules! places {
+    ($name:ident: $($field:ident)*) => {
+        struct $name { $($field: usize),* }
+
+        impl $name {
+            fn find(fields: &[String]) -> PyResult<Self> {
+                let place = |name: &str| fields.iter().position(|field| field == name).ok_or_else(|| {
+                    PyValueError::new_err(format!("a {} has no {name}", stringify!($name)))
+                });
+                Ok(Self { $($field: place(stringify!($field))?),* })
+            }
+        }
+    };
+}
+places!(Exchange: id endpoint client received received_at caller group requested_model stream model target upstream
+    upstream_model upstream_request_id credential upstream_status attempt_started attempts status error_code outcome usage
+    time_to_first_content heartbeats dispatched answered between bytes_out upstream_bytes_in upstream_bytes_out events
+    malformed_events priced cost credits sequence reservation left);
+places!(Used: tokens input_provenance output_provenance reported);
+places!(Counted: input output cached_input cache_write reasoning);
 
 #[pymethods]
 impl Rows {
-    /// `families` are the names of the series that rows move; `providers` what each upstream is called in them.
+    /// `families` are the names of the series that rows move; `providers` what each upstream is called in them. `fields` are
+    /// those of an exchange, a usage and its tokens, whose values `astuple` gives in one call: 60 attributes one by one took
+    /// three times as long.
     #[new]
     fn new(
         bank: &Bank,
         families: HashMap<String, String>,
         providers: HashMap<String, String>,
         configuration: PyBackedStr,
+        fields: [Vec<String>; 3],
+        astuple: Py<PyAny>,
     ) -> PyResult<Self> {
         let bank: Arc<CoreBank> = bank.shared();
         let counts = Counts::new(bank, &named(families)?, providers).map_err(PyValueError::new_err)?;
-        Ok(Self { counts, configuration })
+        let [exchange, usage, tokens] = fields;
+        Ok(Self {
+            counts,
+            configuration,
+            astuple,
+            of_exchange: Exchange::find(&exchange)?,
+            of_usage: Used::find(&usage)?,
+            of_tokens: Counted::find(&tokens)?,
+        })
     }
 
     /// The spool's record of an exchange that may be served.
     #[pyo3(signature = (exchange, sequence, /))]
     fn admitted<'py>(&self, exchange: &Bound<'py, PyAny>, sequence: u64) -> PyResult<Bound<'py, PyBytes>> {
         let py = exchange.py();
-        let told = Told(exchange.clone());
+        let (at, told) = (&self.of_exchange, self.values(exchange)?);
         let row = Row {
-            id: told.text(intern!(py, "id"))?,
-            endpoint: told.of(intern!(py, "endpoint"))?.text(intern!(py, "name"))?,
-            stream: told.flag(intern!(py, "stream"))?,
-            received_at: told.seconds(intern!(py, "received_at"))?,
-            caller: told.text(intern!(py, "caller"))?,
-            group: told.text(intern!(py, "group"))?,
-            requested_model: told.text(intern!(py, "requested_model"))?,
-            model: told.text(intern!(py, "model"))?,
+            id: told.text(at.id)?,
+            endpoint: Named(told.get(at.endpoint)?).text(intern!(py, "name"))?,
+            stream: told.flag(at.stream)?,
+            received_at: told.seconds(at.received_at)?,
+            caller: told.text(at.caller)?,
+            group: told.text(at.group)?,
+            requested_model: told.text(at.requested_model)?,
+            model: told.text(at.model)?,
             configuration: Text::Told(self.configuration.clone_ref(py)),
             ..Row::default()
         };
@@ -67,76 +105,142 @@ impl Rows {
         now: f64,
     ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>)> {
         let py = exchange.py();
-        let row = self.row(exchange, now)?;
+        let told = self.values(exchange)?;
+        let row = self.row(py, &told, now)?;
         self.counts.count(&row);
-        let sequence = exchange.getattr(intern!(py, "sequence"))?.extract::<u64>()?;
+        let sequence = told.get(self.of_exchange.sequence)?.extract::<u64>()?;
         let record = (sequence > 0).then(|| PyBytes::new(py, &row.record(sequence)));
         Ok((PyBytes::new(py, &row.line()), record))
     }
 }
 
 impl Rows {
+    fn values<'py>(&self, of: &Bound<'py, PyAny>) -> PyResult<Values<'py>> {
+        Ok(Values(self.astuple.bind(of.py()).call1((of,))?.cast_into()?))
+    }
+
     /// Overhead is the time in which nothing was asked of an upstream.
-    fn row(&self, exchange: &Bound<'_, PyAny>, now: f64) -> PyResult<Row<Text>> {
-        let py = exchange.py();
-        let told = Told(exchange.clone());
-        let usage = told.of(intern!(py, "usage"))?;
-        let mut attempts = attempts(&told.0.getattr(intern!(py, "attempts"))?, &usage)?;
-        if let Some(started) = told.maybe_seconds(intern!(py, "attempt_started"))? {
-            attempts.push(decisive(&told, started, now)?);
+    fn row(&self, py: Python<'_>, told: &Values<'_>, now: f64) -> PyResult<Row<Text>> {
+        let at = &self.of_exchange;
+        let usage = told.get(at.usage)?;
+        let mut attempts = self.attempts(&told.get(at.attempts)?, &usage)?;
+        if let Some(started) = told.maybe_seconds(at.attempt_started)? {
+            attempts.push(decisive(told, at, started, now)?);
         }
-        let endpoint = told.of(intern!(py, "endpoint"))?;
-        let duration = now - told.seconds(intern!(py, "received"))?;
+        let endpoint = Named(told.get(at.endpoint)?);
+        let duration = now - told.seconds(at.received)?;
         let mut upstream_time = 0.0;
-        if let Some(dispatched) = told.maybe_seconds(intern!(py, "dispatched"))? {
-            upstream_time = told.maybe_seconds(intern!(py, "answered"))?.unwrap_or(now)
-                - dispatched
-                - told.seconds(intern!(py, "between"))?;
+        if let Some(dispatched) = told.maybe_seconds(at.dispatched)? {
+            upstream_time = told.maybe_seconds(at.answered)?.unwrap_or(now) - dispatched - told.seconds(at.between)?;
         }
         let left_behind = |bytes: fn(&Attempt<Text>) -> u64| -> u64 {
             attempts.iter().filter(|attempt| !attempt.decisive).map(bytes).sum()
         };
-        let reservation = told.of(intern!(py, "reservation"))?;
-        let priced = told.of(intern!(py, "priced"))?;
+        let reservation = Named(told.get(at.reservation)?);
+        let priced = Named(told.get(at.priced)?);
         Ok(Row {
-            id: told.text(intern!(py, "id"))?,
-            upstream_request_id: told.text(intern!(py, "upstream_request_id"))?,
+            id: told.text(at.id)?,
+            upstream_request_id: told.text(at.upstream_request_id)?,
             endpoint: endpoint.text(intern!(py, "name"))?,
             operation: endpoint.text(intern!(py, "operation"))?,
-            stream: told.flag(intern!(py, "stream"))?,
-            received_at: told.seconds(intern!(py, "received_at"))?,
+            stream: told.flag(at.stream)?,
+            received_at: told.seconds(at.received_at)?,
             duration,
-            caller: told.text(intern!(py, "caller"))?,
-            group: told.text(intern!(py, "group"))?,
-            requested_model: told.text(intern!(py, "requested_model"))?,
-            model: told.text(intern!(py, "model"))?,
-            target: told.text(intern!(py, "target"))?,
-            upstream: told.text(intern!(py, "upstream"))?,
-            upstream_model: told.text(intern!(py, "upstream_model"))?,
-            credential: told.text(intern!(py, "credential"))?,
-            status: told.count(intern!(py, "status"))?,
-            error_code: told.text(intern!(py, "error_code"))?,
-            outcome: told.text(intern!(py, "outcome"))?,
-            usage: usage.usage()?,
-            time_to_first_content: told.maybe_seconds(intern!(py, "time_to_first_content"))?,
+            caller: told.text(at.caller)?,
+            group: told.text(at.group)?,
+            requested_model: told.text(at.requested_model)?,
+            model: told.text(at.model)?,
+            target: told.text(at.target)?,
+            upstream: told.text(at.upstream)?,
+            upstream_model: told.text(at.upstream_model)?,
+            credential: told.text(at.credential)?,
+            status: told.count(at.status)?,
+            error_code: told.text(at.error_code)?,
+            outcome: told.text(at.outcome)?,
+            usage: self.usage(&usage)?,
+            time_to_first_content: told.maybe_seconds(at.time_to_first_content)?,
             overhead: (duration - upstream_time).max(0.0),
-            bytes_in: told.of(intern!(py, "client"))?.count(intern!(py, "bytes_in"))?,
-            bytes_out: told.count(intern!(py, "bytes_out"))?,
-            upstream_bytes_in: told.count(intern!(py, "upstream_bytes_in"))? + left_behind(|attempt| attempt.bytes_in),
-            upstream_bytes_out: told.count(intern!(py, "upstream_bytes_out"))?
-                + left_behind(|attempt| attempt.bytes_out),
-            events: told.count(intern!(py, "events"))?,
-            malformed_events: told.count(intern!(py, "malformed_events"))?,
-            heartbeats: told.count(intern!(py, "heartbeats"))?,
-            left: told.text(intern!(py, "left"))?,
+            bytes_in: Named(told.get(at.client)?).count(intern!(py, "bytes_in"))?,
+            bytes_out: told.count(at.bytes_out)?,
+            upstream_bytes_in: told.count(at.upstream_bytes_in)? + left_behind(|attempt| attempt.bytes_in),
+            upstream_bytes_out: told.count(at.upstream_bytes_out)? + left_behind(|attempt| attempt.bytes_out),
+            events: told.count(at.events)?,
+            malformed_events: told.count(at.malformed_events)?,
+            heartbeats: told.count(at.heartbeats)?,
+            left: told.text(at.left)?,
             reserved: if reservation.0.is_none() { 0 } else { reservation.count(intern!(py, "tokens"))? },
             configuration: Text::Told(self.configuration.clone_ref(py)),
-            cost: told.maybe_count(intern!(py, "cost"))?,
-            credits: told.maybe_count(intern!(py, "credits"))?,
+            cost: told.maybe_count(at.cost)?,
+            credits: told.maybe_count(at.credits)?,
             price: if priced.0.is_none() { Text::Empty } else { priced.text(intern!(py, "version"))? },
             attempts,
         })
     }
+
+    fn usage(&self, usage: &Bound<'_, PyAny>) -> PyResult<Usage<Text>> {
+        let (at, told) = (&self.of_usage, self.values(usage)?);
+        let (of, tokens) = (&self.of_tokens, self.values(&told.get(at.tokens)?)?);
+        let reported = told.get(at.reported)?;
+        let reported = reported.cast::<PyTuple>()?.iter().map(|said| {
+            let said = said.cast_into::<PyTuple>()?;
+            Ok((text(&said.get_item(0)?)?, count(&said.get_item(1)?)?))
+        });
+        Ok(Usage {
+            tokens: Tokens {
+                input: tokens.count(of.input)?,
+                output: tokens.count(of.output)?,
+                cached_input: tokens.count(of.cached_input)?,
+                cache_write: tokens.count(of.cache_write)?,
+                reasoning: tokens.count(of.reasoning)?,
+            },
+            input_provenance: told.text(at.input_provenance)?,
+            output_provenance: told.text(at.output_provenance)?,
+            reported: reported.collect::<PyResult<_>>()?,
+        })
+    }
+
+    /// Those that were left.
+    fn attempts<'py>(&self, list: &Bound<'py, PyAny>, whole: &Bound<'py, PyAny>) -> PyResult<Vec<Attempt<Text>>> {
+        let py = list.py();
+        let one = |attempt: Bound<'py, PyAny>| {
+            let told = Named(attempt);
+            let usage = told.get(intern!(py, "usage"))?;
+            let decisive = told.flag(intern!(py, "decisive"))?;
+            Ok(Attempt {
+                target: told.text(intern!(py, "target"))?,
+                outcome: told.text(intern!(py, "outcome"))?,
+                status: told.count(intern!(py, "status"))?,
+                usage: if usage.is(whole) { None } else { Some(self.usage(&usage)?) },
+                credential: told.text(intern!(py, "credential"))?,
+                upstream_request_id: told.text(intern!(py, "upstream_request_id"))?,
+                started: told.seconds(intern!(py, "started"))?,
+                duration: told.seconds(intern!(py, "duration"))?,
+                bytes_in: told.count(intern!(py, "bytes_in"))?,
+                bytes_out: told.count(intern!(py, "bytes_out"))?,
+                decisive,
+                price: if decisive { Text::Empty } else { told.text(intern!(py, "price"))? },
+                cost: if decisive { None } else { told.maybe_count(intern!(py, "cost"))? },
+            })
+        };
+        list.cast::<PyList>()?.iter().map(one).collect()
+    }
+}
+
+/// The attempt under way at the end, which is what the row says.
+fn decisive(told: &Values<'_>, at: &Exchange, started: f64, now: f64) -> PyResult<Attempt<Text>> {
+    Ok(Attempt {
+        target: told.text(at.target)?,
+        outcome: told.text(at.outcome)?,
+        status: told.count(at.upstream_status)?,
+        credential: told.text(at.credential)?,
+        upstream_request_id: told.text(at.upstream_request_id)?,
+        started: started - told.seconds(at.received)?,
+        duration: now - started,
+        bytes_in: told.count(at.upstream_bytes_in)?,
+        bytes_out: told.count(at.upstream_bytes_out)?,
+        decisive: true,
+        ..Attempt::default()
+    })
 }
 
 /// Rows that are alike: what they have in common, and the columns of what each has of its own; none for one that is not
@@ -249,7 +353,7 @@ fn named(mut names: HashMap<String, String>) -> PyResult<Families> {
 
 /// Text of Python's, as it is; with a replacement for what is no character.
 #[derive(Default)]
-pub(super) enum Text {
+enum Text {
     #[default]
     Empty,
     Told(PyBackedStr),
@@ -266,30 +370,24 @@ impl AsRef<str> for Text {
     }
 }
 
-/// An object whose attributes are read.
-pub(super) struct Told<'py>(pub(super) Bound<'py, PyAny>);
+/// Something whose values are read, each by what tells it from the others.
+trait Told<'py, At> {
+    fn get(&self, at: At) -> PyResult<Bound<'py, PyAny>>;
 
-pub(super) type Name<'a, 'py> = &'a Bound<'py, PyString>;
-
-impl<'py> Told<'py> {
-    pub(super) fn of(&self, name: Name<'_, 'py>) -> PyResult<Self> {
-        self.0.getattr(name).map(Told)
+    fn text(&self, at: At) -> PyResult<Text> {
+        text(&self.get(at)?)
     }
 
-    pub(super) fn text(&self, name: Name<'_, 'py>) -> PyResult<Text> {
-        text(&self.0.getattr(name)?)
+    fn flag(&self, at: At) -> PyResult<bool> {
+        self.get(at)?.is_truthy()
     }
 
-    pub(super) fn flag(&self, name: Name<'_, 'py>) -> PyResult<bool> {
-        self.0.getattr(name)?.is_truthy()
+    fn count(&self, at: At) -> PyResult<u64> {
+        count(&self.get(at)?)
     }
 
-    pub(super) fn count(&self, name: Name<'_, 'py>) -> PyResult<u64> {
-        count(&self.0.getattr(name)?)
-    }
-
-    fn maybe_count(&self, name: Name<'_, 'py>) -> PyResult<Option<u64>> {
-        let value = self.0.getattr(name)?;
+    fn maybe_count(&self, at: At) -> PyResult<Option<u64>> {
+        let value = self.get(at)?;
         if value.is_none() {
             Ok(None)
         } else {
@@ -297,79 +395,31 @@ impl<'py> Told<'py> {
         }
     }
 
-    fn seconds(&self, name: Name<'_, 'py>) -> PyResult<f64> {
-        self.0.getattr(name)?.extract()
+    fn seconds(&self, at: At) -> PyResult<f64> {
+        self.get(at)?.extract()
     }
 
-    fn maybe_seconds(&self, name: Name<'_, 'py>) -> PyResult<Option<f64>> {
-        self.0.getattr(name)?.extract()
-    }
-
-    /// The object as `Usage`.
-    fn usage(&self) -> PyResult<Usage<Text>> {
-        let py = self.0.py();
-        let tokens = self.of(intern!(py, "tokens"))?;
-        let reported = self.0.getattr(intern!(py, "reported"))?;
-        let reported = reported.cast::<PyTuple>()?.iter().map(|said| {
-            let said = said.cast_into::<PyTuple>()?;
-            Ok((text(&said.get_item(0)?)?, count(&said.get_item(1)?)?))
-        });
-        Ok(Usage {
-            tokens: Tokens {
-                input: tokens.count(intern!(py, "input"))?,
-                output: tokens.count(intern!(py, "output"))?,
-                cached_input: tokens.count(intern!(py, "cached_input"))?,
-                cache_write: tokens.count(intern!(py, "cache_write"))?,
-                reasoning: tokens.count(intern!(py, "reasoning"))?,
-            },
-            input_provenance: self.text(intern!(py, "input_provenance"))?,
-            output_provenance: self.text(intern!(py, "output_provenance"))?,
-            reported: reported.collect::<PyResult<_>>()?,
-        })
+    fn maybe_seconds(&self, at: At) -> PyResult<Option<f64>> {
+        self.get(at)?.extract()
     }
 }
 
-fn attempts<'py>(list: &Bound<'py, PyAny>, whole: &Told<'py>) -> PyResult<Vec<Attempt<Text>>> {
-    let py = list.py();
-    let one = |attempt: Bound<'py, PyAny>| {
-        let told = Told(attempt);
-        let usage = told.of(intern!(py, "usage"))?;
-        let decisive = told.flag(intern!(py, "decisive"))?;
-        Ok(Attempt {
-            target: told.text(intern!(py, "target"))?,
-            outcome: told.text(intern!(py, "outcome"))?,
-            status: told.count(intern!(py, "status"))?,
-            usage: if usage.0.is(&whole.0) { None } else { Some(usage.usage()?) },
-            credential: told.text(intern!(py, "credential"))?,
-            upstream_request_id: told.text(intern!(py, "upstream_request_id"))?,
-            started: told.seconds(intern!(py, "started"))?,
-            duration: told.seconds(intern!(py, "duration"))?,
-            bytes_in: told.count(intern!(py, "bytes_in"))?,
-            bytes_out: told.count(intern!(py, "bytes_out"))?,
-            decisive,
-            price: if decisive { Text::Empty } else { told.text(intern!(py, "price"))? },
-            cost: if decisive { None } else { told.maybe_count(intern!(py, "cost"))? },
-        })
-    };
-    list.cast::<PyList>()?.iter().map(one).collect()
+/// An object, read by the names of its attributes.
+struct Named<'py>(Bound<'py, PyAny>);
+
+impl<'py> Told<'py, &Bound<'py, PyString>> for Named<'py> {
+    fn get(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.0.getattr(name)
+    }
 }
 
-/// The attempt under way at the end, which is what the row says.
-fn decisive(exchange: &Told<'_>, started: f64, now: f64) -> PyResult<Attempt<Text>> {
-    let py = exchange.0.py();
-    Ok(Attempt {
-        target: exchange.text(intern!(py, "target"))?,
-        outcome: exchange.text(intern!(py, "outcome"))?,
-        status: exchange.count(intern!(py, "upstream_status"))?,
-        credential: exchange.text(intern!(py, "credential"))?,
-        upstream_request_id: exchange.text(intern!(py, "upstream_request_id"))?,
-        started: started - exchange.seconds(intern!(py, "received"))?,
-        duration: now - started,
-        bytes_in: exchange.count(intern!(py, "upstream_bytes_in"))?,
-        bytes_out: exchange.count(intern!(py, "upstream_bytes_out"))?,
-        decisive: true,
-        ..Attempt::default()
-    })
+/// All values of a struct, read by their places.
+struct Values<'py>(Bound<'py, PyTuple>);
+
+impl<'py> Told<'py, usize> for Values<'py> {
+    fn get(&self, place: usize) -> PyResult<Bound<'py, PyAny>> {
+        self.0.get_item(place)
+    }
 }
 
 fn text(value: &Bound<'_, PyAny>) -> PyResult<Text> {
