@@ -33,6 +33,7 @@ __all__ = [
     "exposition",
     "read_spool",
     "request_lines",
+    "timing_lines",
     "units",
     "unknown",
     "version",
@@ -635,6 +636,12 @@ class Rows:
 
         Gives its line for the access log, without a line end, and the spool's record of it if it was admitted.
         """
+
+def timing_lines(gateway: float, upstream: float, attempts: int, /) -> str:
+    """Headers that tell how many seconds a request took here and up there, and how often it was tried.
+
+    Each line has its CRLF before it.
+    """
 
 def read_spool(
     data: bytes, instance: str, /

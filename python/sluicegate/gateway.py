@@ -73,7 +73,7 @@ class Gateway:
         self._limiter = limiter
         self._heads = Heads()
         self._plans = Plans(settings, metrics.bank, metrics.event_gap, prices.at)
-        self._heartbeats = Heartbeats(self._own_lines, early=settings.heartbeat_early)
+        self._heartbeats = Heartbeats(pages.own_lines, early=settings.heartbeat_early)
         self._upstreams = Upstreams(settings, metrics.loop_lagged, self._swept)
         self._attempts = attempts
         self._live: dict[Exchange, Attempt | Pause | Wait[Seat] | None] = {}
@@ -236,7 +236,7 @@ class Gateway:
 
     async def _relay(self, exchange: Exchange, attempt: Attempt) -> None:
         client = exchange.client
-        sink = client.open(self._own_lines(exchange))
+        sink = client.open(pages.own_lines(exchange))
         exchange.status, exchange.committed, exchange.heartbeat = 200, True, 0.0
         self._metrics.stream_opened()
         try:
@@ -262,7 +262,7 @@ class Gateway:
         exchange.outcome = "completed"
         exchange.bytes_out = len(body)
         exchange.answered = time.monotonic()
-        exchange.client.reply(200, (), body, self._own_lines(exchange))
+        exchange.client.reply(200, (), body, pages.own_lines(exchange))
 
     # --- what the steps use ---
 
@@ -274,20 +274,6 @@ class Gateway:
         """Tell whether there is such a model for the presented credentials. Raises as :meth:`visible_models`."""
         caller = self.caller(authorizations, api_keys)
         return caller.may_use(model) and self._routes.route(model) is not None
-
-    @staticmethod
-    def _own_lines(exchange: Exchange) -> str:
-        """Headers of ours as lines, each with its CRLF before it; numbers and words of ours, so none can break out."""
-        now = time.monotonic()
-        dispatched = exchange.dispatched if exchange.dispatched is not None else now
-        gateway, upstream = dispatched - exchange.received, now - dispatched
-        lines = (
-            f"\r\nServer-Timing: gateway;dur={gateway * 1000:.1f}, upstream;dur={upstream * 1000:.1f}"
-            f"\r\nX-Sluicegate-Attempts: {exchange.attempts_made}"
-        )
-        if exchange.reservation is not None or exchange.mount.profile.page:
-            lines += pages.rate_lines(exchange, now)
-        return lines
 
     def _swept(self, now: float) -> None:
         self._heartbeats.beat(self._live, now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from sluicegate._native import timing_lines
 from sluicegate.dialects import bifrost, caicaini
 from sluicegate.dialects.wire import wire
 
@@ -32,6 +34,17 @@ def note(exchange: Exchange) -> tuple[str, bytes] | None:
 def finishes(page: str) -> tuple[dict[str, str], str] | None:
     """Give what the page says for each finish reason of upstreams, and for all others; None where they are theirs."""
     return caicaini.FINISHES if page == caicaini.NAME else None
+
+
+def own_lines(exchange: Exchange) -> str:
+    """Give headers of ours as lines, each with its CRLF before it; numbers and words of ours, so none can break out."""
+    now, dispatched = time.monotonic(), exchange.dispatched
+    if dispatched is None:
+        dispatched = now
+    lines = timing_lines(dispatched - exchange.received, now - dispatched, exchange.attempts_made)
+    if exchange.reservation is not None or exchange.mount.profile.page:
+        lines += rate_lines(exchange, now)
+    return lines
 
 
 def rate_headers(exchange: Exchange, now: float) -> Sequence[tuple[str, str]]:

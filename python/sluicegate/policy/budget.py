@@ -21,8 +21,8 @@ class Budget:
 
     def earn(self) -> None:
         """A request comes here for the first time."""
-        tokens = self._tokens + self._ratio
-        self._tokens = min(RESERVE, tokens)
+        if self._tokens < RESERVE:
+            self._tokens = min(RESERVE, self._tokens + self._ratio)
 
     def spend(self) -> bool:
         """Whether it may come once more; if so, it has been counted."""

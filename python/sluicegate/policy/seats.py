@@ -21,17 +21,26 @@ from sluicegate.policy.retries import Rest, Rule
 from sluicegate.policy.routing import Route, Target
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is remembered of one upstream."""
+
+    credentials: Credentials
+    budget: Budget
+
+
 class Seat(msgspec.Struct, frozen=True, gc=False):
     """Where one attempt goes, and as whom. ``route`` is where the target was found: its model's settings hold.
 
     A struct, since each request makes one: a frozen dataclass takes four times as long to make.
-    ``health`` is the target's: told when the attempt begins and when it ends.
+    ``health`` is the target's: told when the attempt begins and when it ends. ``standing`` is its upstream's.
     """
 
     route: Route
     target: Target
     credential: Credential
     health: TargetHealth
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +49,6 @@ class SeatsReport:
 
     target: TargetReport
     credentials: Sequence[CredentialReport]
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """What is remembered of one upstream."""
-
-    credentials: Credentials
-    budget: Budget
 
 
 class Seats:
@@ -67,11 +68,11 @@ class Seats:
         self._pause = rules.backoff_max
         self._upstreams = {
             name: known.get(name)
-            or _Standing(Credentials(credentials(upstream), rules.credential_rest), Budget(rules.budget))
+            or Standing(Credentials(credentials(upstream), rules.credential_rest), Budget(rules.budget))
             for name, upstream in settings.upstreams.items()
         }
 
-    def known(self, settings: Settings) -> dict[str, _Standing]:
+    def known(self, settings: Settings) -> dict[str, Standing]:
         """What is remembered of the upstreams that another configuration has just the same."""
         if settings.retries != self._settings.retries:
             return {}
@@ -97,7 +98,7 @@ class Seats:
             health = self.watch.targets[target.label]
         standing = self._upstreams[target.upstream.name]
         standing.budget.earn()
-        return Seat(route, target, standing.credentials.pick(now), health)
+        return Seat(route, target, standing.credentials.pick(now), health, standing)
 
     def due(self, routes: Iterable[Route], endpoint: Endpoint, now: float) -> float:
         """In how many seconds the first target of these routes is let through, while all are left alone."""
@@ -130,21 +131,20 @@ class Seats:
             return None
         if not again:
             standing.budget.earn()
-        return Seat(route, target, standing.credentials.pick(now), self.watch.targets[target.label])
+        return Seat(route, target, standing.credentials.pick(now), self.watch.targets[target.label], standing)
 
     def beside(self, seat: Seat, tried: Collection[str], now: float) -> Seat | None:
         """The same target with a credential that does not rest and was not ``tried``; None if there is none."""
         if not seat.health.breaker.admits(now):
             return None
-        standing = self._upstreams[seat.target.upstream.name]
-        credential = standing.credentials.another(now, tried)
-        if credential is None or not standing.budget.spend():
+        credential = seat.standing.credentials.another(now, tried)
+        if credential is None or not seat.standing.budget.spend():
             return None
-        return Seat(seat.route, seat.target, credential, seat.health)
+        return Seat(seat.route, seat.target, credential, seat.health, seat.standing)
 
     def may_repeat(self, seat: Seat, now: float) -> bool:
         """Whether the target and its upstream's budget allow the same again; if so, it has been counted."""
-        return seat.health.breaker.admits(now) and self._upstreams[seat.target.upstream.name].budget.spend()
+        return seat.health.breaker.admits(now) and seat.standing.budget.spend()
 
     def succeeded(
         self, seat: Seat, ticket: int, now: float, *, first_content: float | None, whole_answer: float | None
@@ -153,7 +153,7 @@ class Seats:
 
         ``first_content``: seconds from the request to a stream's first content; ``whole_answer``: to a whole answer.
         """
-        self._upstreams[seat.target.upstream.name].credentials.worked(seat.credential.name)
+        seat.standing.credentials.worked(seat.credential.name)
         seat.health.succeeded(ticket, now, first_content=first_content, whole_answer=whole_answer)
 
     def failed(self, seat: Seat, ticket: int, rule: Rule, now: float, rest: float | None) -> None:
@@ -161,7 +161,7 @@ class Seats:
 
         ``rest``: seconds for which the upstream asked to be left alone, if it did.
         """
-        credentials = self._upstreams[seat.target.upstream.name].credentials
+        credentials = seat.standing.credentials
         if rule.rest is Rest.RETIRED:
             credentials.retire(seat.credential.name, now)
         elif rule.rest is Rest.PAUSED:

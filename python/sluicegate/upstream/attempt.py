@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sluicegate.errors import ClientLeft
 from sluicegate.exchange import NO_USAGE, Tokens, Usage
 from sluicegate.policy.retries import Phase
@@ -24,23 +26,25 @@ if TYPE_CHECKING:
     Said = tuple[tuple[int, int, int, int, int], bool, bool, tuple[tuple[str, int], ...]]
 
 
-class Attempt:
-    """One request to one upstream, which may take ``patience`` seconds to be connected."""
+class Attempt(msgspec.Struct, eq=False):
+    """One request to one upstream, which may take ``patience`` seconds to be connected.
 
-    def __init__(self, pool: Pool, plan: Plan, patience: float, deadline: float) -> None:
-        self._pool = pool
-        self._plan = plan
-        self._patience = patience
-        self._deadline = deadline
-        self._connection: Connection | None = None
-        self.head: Head | None = None
-        self._forsaken = False
-        #: The outcome of a stream, once it has been committed.
-        self.outcome: Outcome | None = None
-        #: Bytes handed to the upstream's connection for this request.
-        self.bytes_out = 0
-        #: When the request was handed to the connection that answered it; monotonic seconds.
-        self.sent = 0.0
+    It must have ended by ``deadline`` (monotonic seconds).
+    """
+
+    _pool: Pool
+    _plan: Plan
+    _patience: float
+    _deadline: float
+    _connection: Connection | None = None
+    _forsaken: bool = False
+    head: Head | None = None
+    #: The outcome of a stream, once it has been committed.
+    outcome: Outcome | None = None
+    #: Bytes handed to the upstream's connection for this request.
+    bytes_out: int = 0
+    #: When the request was handed to the connection that answered it; monotonic seconds.
+    sent: float = 0.0
 
     async def ask(self, lines: bytes, segments: Segments, choices: int) -> Head:
         """Connect, send the request and wait for the first word on it.

@@ -120,7 +120,7 @@ class Pool:
             self._active.discard(connection)
             self._free()
         if connection.idle:
-            self._keep(connection)
+            self._kept.append((connection, time.monotonic()))
         elif not connection.closed:
             self._draining.add(connection)
             connection.settle().add_done_callback(lambda settled: self._settled(connection, settled))
@@ -146,13 +146,10 @@ class Pool:
             connection.abort()
         self.drop_kept()
 
-    def _keep(self, connection: Connection) -> None:
-        self._kept.append((connection, time.monotonic()))
-
     def _settled(self, connection: Connection, settled: asyncio.Future[bool]) -> None:
         self._draining.discard(connection)
         if not settled.cancelled() and settled.result():
-            self._keep(connection)
+            self._kept.append((connection, time.monotonic()))
 
     async def _place(self, patience: float) -> None:
         if self._taken < self._limit:

@@ -57,10 +57,7 @@ class Upstreams:
         return {(name, state): n for name, pool in self.pools.items() for state, n in pool.counts.items()}
 
     def attempt(self, upstream: str, plan: Plan, patience: float, deadline: float) -> Attempt:
-        """Begin one try at an upstream, which is connected within ``patience`` seconds.
-
-        It must have ended by ``deadline`` (monotonic seconds).
-        """
+        """Begin one try at an upstream."""
         return Attempt(self.pools[upstream], plan, patience, deadline)
 
     async def close(self) -> None:

@@ -105,26 +105,26 @@ class Admin:
         """Write an error as JSON."""
         close = error.close or request is None or request.unread
         body = error_body(DEFAULT_DIALECT, error, "")
-        return Whole("", error.status, [*error.headers.items()], body, close=close)
+        return Whole.of("", error.status, [*error.headers.items()], body, close=close)
 
     async def _serve(self, request: Parsed) -> Whole:
         path = request.path
         if path in _LIVE:
             self._only_get(request)
-            return Whole("", 200, _TEXT, b"ok\n")
+            return Whole.of("", 200, _TEXT, b"ok\n")
         if path in _READY:
             self._only_get(request)
             if not self._operations.ready:
                 raise Draining("gateway_draining", "The gateway is shutting down.")
-            return Whole("", 200, _TEXT, b"ok\n")
+            return Whole.of("", 200, _TEXT, b"ok\n")
         self._admit(request)
         if path == "/metrics":
             self._only_get(request)
-            return Whole("", 200, (("Content-Type", CONTENT_TYPE),), await self._operations.exposition())
+            return Whole.of("", 200, (("Content-Type", CONTENT_TYPE),), await self._operations.exposition())
         if path in _REPORTS:
             self._only_get(request)
             rows = await self._operations.report(_REPORTS[path])
-            return Whole("", 200, (), b'{"object":"list","data":' + rows + b"}")
+            return Whole("", 200, b'{"object":"list","data":' + rows + b"}")
         if path == "/admin/reload":
             return await self._reload(request)
         if path == KEYS or path.startswith(f"{KEYS}/"):
@@ -141,9 +141,9 @@ class Admin:
             message = f"{error.source} cannot be used; the running configuration is unchanged."
             problems = [{"path": problem.path, "message": problem.message} for problem in error.problems]
             failure = {"message": message, "type": "invalid_request_error", "param": None, "code": _INVALID}
-            return Whole("", 400, (), orjson.dumps({"error": failure | {"problems": problems}}), close=close)
+            return Whole("", 400, orjson.dumps({"error": failure | {"problems": problems}}), close=close)
         answer = {"object": "configuration", "version": facts.version, "warnings": facts.warnings}
-        return Whole("", 200, (), orjson.dumps(answer), close=close)
+        return Whole("", 200, orjson.dumps(answer), close=close)
 
     def _only_get(self, request: Parsed) -> None:
         if request.method not in ("GET", "HEAD"):

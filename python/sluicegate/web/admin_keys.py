@@ -46,7 +46,7 @@ async def keys_page(request: Parsed, order: Callable[[str, bytes], Awaitable[byt
     if what not in ("list", "show"):
         _log.warning("key %s: %s by the admin API", name or said.get("name"), what)
     body = bytes(done.body)
-    return Whole("", done.status, (), b'{"object":"list","data":' + body + b"}" if what == "list" else body)
+    return Whole("", done.status, b'{"object":"list","data":' + body + b"}" if what == "list" else body)
 
 
 def _order(method: str, path: str) -> tuple[str, str]:
@@ -89,4 +89,4 @@ def _refused(status: int, code: str, message: str, problems: object) -> Whole:
     failure: dict[str, object] = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     if problems:
         failure["problems"] = problems
-    return Whole("", status, (), orjson.dumps({"error": failure}))
+    return Whole("", status, orjson.dumps({"error": failure}))

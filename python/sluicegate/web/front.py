@@ -143,7 +143,7 @@ class Front:
     def _told(self, request: Request | None, error: RequestFailed, request_id: str) -> Whole:
         shape = self._shape(request)
         request_id = request_id or self._ids.new()
-        return Whole(
+        return Whole.of(
             request_id,
             error.status,
             [*error.headers.items(), *error_headers(shape, request_id)],
@@ -203,12 +203,12 @@ class Front:
             body = chat_completion_schema(route.address)
         else:
             body = self._models(route, *credentials(request, route.mount.profile.key_header))
-        return Whole(request_id, 200, (), body, close=request.unread)
+        return Whole(request_id, 200, body, close=request.unread)
 
     async def _own_usage(self, request: Request, route: OwnUsage, request_id: str) -> Whole:
         caller = self._gateway.caller(*credentials(request, route.mount.profile.key_header))
         query = request.target.partition("?")[2] if isinstance(request, Parsed) else ""
-        return Whole(request_id, 200, (), await self._usage.answer(caller.name, query), close=request.unread)
+        return Whole(request_id, 200, await self._usage.answer(caller.name, query), close=request.unread)
 
     def _models(self, route: ModelList | OneModel, authorizations: Sequence[str], api_keys: Sequence[str]) -> bytes:
         served = route.mount.profile.models

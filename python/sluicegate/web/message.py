@@ -142,15 +142,14 @@ class Message(msgspec.Struct, eq=False):
         """
         if not lines:
             lines = f"\r\nServer-Timing: total;dur={(time.monotonic() - self._received) * 1000:.1f}"
-        self.response = Whole(
-            self._request_id,
-            status,
-            [*headers, *self._own_headers] if self._own_headers else headers,
-            body,
-            lines=lines,
-            close=self._request.unread,
-            write_time=self._bounds.write_time,
-        )
+        unread, write_time = self._request.unread, self._bounds.write_time
+        if headers or self._own_headers:
+            headers = [*headers, *self._own_headers]
+            self.response = Whole.of(
+                self._request_id, status, headers, body, lines=lines, close=unread, write_time=write_time
+            )
+        else:
+            self.response = Whole(self._request_id, status, body, lines, False, unread, write_time)  # noqa: FBT003  # it is JSON
         self._ended = True
 
     def open(self, lines: str) -> Sink:

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from aiohttp.helpers import rfc822_formatted_time
+import msgspec
 
 from sluicegate._native import answer_bytes
 
@@ -29,17 +30,25 @@ _BREAKS_A_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Whole:
-    """An answer with all its bytes; JSON unless ``headers`` say otherwise. ``close`` ends the connection after it.
+class Whole(msgspec.Struct, eq=False):
+    """An answer with all its bytes; JSON unless it is ``typed``. ``close`` ends the connection after it.
 
     ``lines`` are headers that cannot break out of theirs, each with its CRLF before it.
-    Raises ValueError if a header would break its line.
     """
 
-    __slots__ = ("_body", "_lines", "_request_id", "_status", "_typed", "close", "write_time")
+    request_id: str
+    status: int
+    body: bytes
+    lines: str = ""
+    #: The content's type is among the lines.
+    typed: bool = False
+    close: bool = False
+    #: Seconds that the client may take to read it.
+    write_time: float = WRITE_TIME
 
-    def __init__(
-        self,
+    @classmethod
+    def of(
+        cls,
         request_id: str,
         status: int,
         headers: Sequence[tuple[str, str]],
@@ -48,18 +57,10 @@ class Whole:
         lines: str = "",
         close: bool = False,
         write_time: float = WRITE_TIME,
-    ) -> None:
-        self._status = status
-        self._request_id = request_id
-        self._typed = False
-        if headers:
-            lines += header_lines(headers)
-            self._typed = "\r\ncontent-type:" in lines.lower()
-        self._lines = lines
-        self._body = body
-        self.close = close
-        #: Seconds that the client may take to read it.
-        self.write_time = write_time
+    ) -> Whole:
+        """Give an answer with these headers as well. Raises ValueError if one would break its line."""
+        lines += header_lines(headers)
+        return cls(request_id, status, body, lines, "\r\ncontent-type:" in lines.lower(), close, write_time)
 
     def force_close(self) -> None:
         """End the connection after this answer."""
@@ -68,15 +69,15 @@ class Whole:
     def render(self, *, http10: bool, keep_alive: bool, bodiless: bool = False) -> bytes:
         """Write head and body."""
         return answer_bytes(
-            self._status,
-            _REASONS.get(self._status, ""),
-            self._lines,
-            self._request_id,
-            self._typed,
+            self.status,
+            _REASONS.get(self.status, ""),
+            self.lines,
+            self.request_id,
+            self.typed,
             rfc822_formatted_time(),
             http10,
             keep_alive,
-            self._body,
+            self.body,
             bodiless,
         )
 

@@ -55,9 +55,42 @@ impl Answer<'_> {
     }
 }
 
+/// `Server-Timing` in tenths of a millisecond, by times in seconds, and how many attempts there were: lines of a head, each
+/// with its CRLF before it.
+pub fn timing_lines(gateway: f64, upstream: f64, attempts: u64) -> String {
+    let mut lines = String::with_capacity(96);
+    let mut numbers = itoa::Buffer::new();
+    for (name, seconds) in [("\r\nServer-Timing: gateway;dur=", gateway), (", upstream;dur=", upstream)] {
+        let tenths = ((seconds * 1e4).round() as i64).max(0).unsigned_abs();
+        lines.push_str(name);
+        lines.push_str(numbers.format(tenths / 10));
+        lines.push('.');
+        lines.push_str(numbers.format(tenths % 10));
+    }
+    lines.push_str("\r\nX-Sluicegate-Attempts: ");
+    lines.push_str(numbers.format(attempts));
+    lines
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Answer;
+    use super::{timing_lines, Answer};
+
+    #[test]
+    fn times() {
+        for (gateway, upstream, attempts, expected) in [
+            (0.0, 0.0, 0, ["0.0", "0.0", "0"]),
+            (0.000_149, 1.234_56, 1, ["0.1", "1234.6", "1"]),
+            (0.000_16, 3600.0, 12, ["0.2", "3600000.0", "12"]),
+            (-1.0, f64::NAN, 1, ["0.0", "0.0", "1"]),
+        ] {
+            let [here, there, tried] = expected;
+            let lines = format!(
+                "\r\nServer-Timing: gateway;dur={here}, upstream;dur={there}\r\nX-Sluicegate-Attempts: {tried}"
+            );
+            assert_eq!(lines, timing_lines(gateway, upstream, attempts));
+        }
+    }
 
     fn answer() -> Answer<'static> {
         Answer {

@@ -109,3 +109,10 @@ pub fn answer_bytes<'py>(
     let answer = whole::Answer { status, reason, lines, request_id, typed, date, http10, keep_alive };
     PyBytes::new(py, &answer.bytes(body, bodiless))
 }
+
+/// Headers that tell how many seconds a request took here and up there, and how often it was tried.
+#[pyfunction]
+#[pyo3(signature = (gateway, upstream, attempts, /))]
+pub fn timing_lines(py: Python<'_>, gateway: f64, upstream: f64, attempts: u64) -> Bound<'_, PyString> {
+    PyString::new(py, &whole::timing_lines(gateway, upstream, attempts))
+}

@@ -1,7 +1,7 @@
 //! Limits: shares as who asks the authority sees them, and all of a request's in one call.
 
 use super::request::Ask;
-use super::rows::Told;
+use super::told::{Named, Told};
 use super::tariff::Tariff;
 use crate::lease::{self, counted, Demand, Grant, Kind, Limit, Note, Used, MOST};
 use pyo3::exceptions::PyValueError;
@@ -212,7 +212,7 @@ impl Reservation {
     #[pyo3(signature = (exchange, now, /))]
     fn settle(&self, exchange: &Bound<'_, PyAny>, now: f64) -> PyResult<()> {
         let purse = self.purse.get();
-        let told = Told(exchange.clone());
+        let told = Named(exchange.clone());
         let py = exchange.py();
         let mut used = Used::default();
         if purse.core.counts(Kind::Tokens) {
@@ -236,7 +236,7 @@ impl Reservation {
 
     /// Tokens of all attempts together. Where an upstream said nothing, the estimate of what reached it stands, so that
     /// nobody gets tokens for nothing by leaving early.
-    fn tokens_used(&self, exchange: &Told<'_>) -> PyResult<i64> {
+    fn tokens_used(&self, exchange: &Named<'_>) -> PyResult<i64> {
         let py = exchange.0.py();
         let attempts = exchange.of(intern!(py, "attempts"))?;
         let attempts = attempts.0.cast::<PyList>()?;
@@ -251,7 +251,7 @@ impl Reservation {
             total += if output.is_none() { events.min(self.output) } else { 0 };
         }
         for attempt in attempts {
-            let attempt = Told(attempt);
+            let attempt = Named(attempt);
             if !attempt.flag(intern!(py, "decisive"))? {
                 let (input, output) = reported(&attempt.of(intern!(py, "usage"))?)?;
                 total = counted(total + input.unwrap_or(0) + output.unwrap_or(0));
@@ -262,7 +262,7 @@ impl Reservation {
 }
 
 /// Input and output of a usage, as far as they are known.
-fn reported(usage: &Told<'_>) -> PyResult<(Option<i64>, Option<i64>)> {
+fn reported(usage: &Named<'_>) -> PyResult<(Option<i64>, Option<i64>)> {
     let py = usage.0.py();
     let tokens = usage.of(intern!(py, "tokens"))?;
     let known = |provenance, figure| {

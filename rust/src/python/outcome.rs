@@ -5,7 +5,7 @@ use crate::connection::Outcome as CoreOutcome;
 use crate::dialect::{fold, Dialect, Reported};
 use crate::http1::Head as HttpHead;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 /// Input, output, cached input, cache write, reasoning.
 type Counts = (u64, u64, u64, u64, u64);
@@ -16,7 +16,7 @@ type Usage<'py> = (Counts, bool, bool, Bound<'py, PyTuple>);
 
 fn usage<'py>(py: Python<'py>, dialect: Dialect, reported: Option<&Reported>) -> PyResult<Option<Usage<'py>>> {
     let Some(said) = reported else { return Ok(None) };
-    let figures: Vec<(&str, u64)> = [
+    let figures: Vec<(Bound<'py, PyString>, u64)> = [
         ("input", said.input),
         ("output", said.output),
         ("total", said.total),
@@ -25,7 +25,7 @@ fn usage<'py>(py: Python<'py>, dialect: Dialect, reported: Option<&Reported>) ->
         ("reasoning", said.reasoning),
     ]
     .into_iter()
-    .filter_map(|(name, count)| Some((name, count?)))
+    .filter_map(|(name, count)| Some((PyString::intern(py, name), count?)))
     .collect();
     let tokens = fold(dialect, said);
     let counts = (tokens.input, tokens.output, tokens.cached_input, tokens.cache_write, tokens.reasoning);
