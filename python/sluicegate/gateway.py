@@ -18,6 +18,7 @@ from sluicegate.heartbeats import Heartbeats
 from sluicegate.policy.routing import Routes, no_such_model
 from sluicegate.policy.seats import spoken
 from sluicegate.telemetry.series import CONNECTIONS, HELD
+from sluicegate.upstream.attempt import Attempt
 from sluicegate.upstream.heads import Heads
 from sluicegate.upstream.pause import Pause
 from sluicegate.upstream.plans import Plans
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from sluicegate.policy.seats import Seat
     from sluicegate.telemetry.access_log import AccessLog
     from sluicegate.telemetry.metrics import Metrics
-    from sluicegate.upstream.attempt import Attempt
     from sluicegate.upstream.waiting import Wait
 
 _log = logging.getLogger(__name__)
@@ -199,7 +199,8 @@ class Gateway:
     def _begin(self, exchange: Exchange, ask: Ask, seat: Seat) -> Attempt:
         deadline, times = self._attempts.begin(exchange, seat), seat.target.times
         plan = self._plans.of(exchange, seat.route.name, times, asked=ask.wants_usage)
-        attempt = self._live[exchange] = self._upstreams.attempt(exchange.upstream, plan, times.connect, deadline)
+        pool = self._upstreams.pools[exchange.upstream]
+        attempt = self._live[exchange] = Attempt(pool, plan, times.connect, deadline)
         return attempt
 
     async def _attempt(self, exchange: Exchange, ask: Ask, seat: Seat, attempt: Attempt) -> None:

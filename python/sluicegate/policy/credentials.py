@@ -39,14 +39,15 @@ class Credentials:
 
     def __init__(self, credentials: Sequence[Credential], rest: float) -> None:
         self._standings = {credential.name: _Standing(credential) for credential in credentials}
-        self._only = credentials[0] if len(credentials) == 1 else None
+        #: The one there is; None if there are several.
+        self.only: Credential | None = credentials[0] if len(credentials) == 1 else None
         self._rest = rest
         self._resting = 0
 
     def pick(self, now: float) -> Credential:
         """The one whose turn it is."""
-        if self._only is not None:
-            return self._only
+        if self.only is not None:
+            return self.only
         chosen = self._rested(now, ())
         if chosen is None:
             chosen = min(self._standings.values(), key=lambda standing: standing.until)
@@ -54,7 +55,7 @@ class Credentials:
 
     def another(self, now: float, tried: Collection[str]) -> Credential | None:
         """One that does not rest and is not among ``tried`` (names); None if there is none."""
-        chosen = self._rested(now, tried) if self._only is None else None
+        chosen = self._rested(now, tried) if self.only is None else None
         return chosen.credential if chosen is not None else None
 
     def rests(self, now: float) -> bool:

@@ -71,6 +71,8 @@ class Seats:
             or Standing(Credentials(credentials(upstream), rules.credential_rest), Budget(rules.budget))
             for name, upstream in settings.upstreams.items()
         }
+        # By the route's name: the seats of those that have no choice.
+        self._only: dict[str, Seat] = {}
 
     def known(self, settings: Settings) -> dict[str, Standing]:
         """What is remembered of the upstreams that another configuration has just the same."""
@@ -84,21 +86,20 @@ class Seats:
 
         ``stream``: whether it asks for a stream.
         """
-        targets = route.targets
-        if len(targets) == 1:
-            target = targets[0]
-            health = self.watch.targets[target.label]
-            if health.breaker.state != "closed" and not health.breaker.admits(now):
+        only = self._only.get(route.name)
+        if only is not None and only.route is route:
+            if only.health.breaker.state != "closed" and not only.health.breaker.admits(now):
                 return None
-        else:
-            usable = self.ordered(route, spoken(targets, endpoint.family), now, stream=stream)
-            if not usable:
-                return None
-            target = usable[0]
-            health = self.watch.targets[target.label]
-        standing = self._upstreams[target.upstream.name]
-        standing.budget.earn()
-        return Seat(route, target, standing.credentials.pick(now), health, standing)
+            only.standing.budget.earn()
+            return only
+        usable = self.ordered(route, spoken(route.targets, endpoint.family), now, stream=stream)
+        if not usable:
+            return None
+        seat = self._seat(route, usable[0], now)
+        seat.standing.budget.earn()
+        if len(route.targets) == 1 and seat.standing.credentials.only:
+            self._only[route.name] = seat
+        return seat
 
     def due(self, routes: Iterable[Route], endpoint: Endpoint, now: float) -> float:
         """In how many seconds the first target of these routes is let through, while all are left alone."""
@@ -126,12 +127,12 @@ class Seats:
 
     def at(self, route: Route, target: Target, now: float, *, again: bool) -> Seat | None:
         """A seat at a target after another failed; None if it is at an upstream (``again``) whose budget is spent."""
-        standing = self._upstreams[target.upstream.name]
-        if again and not standing.budget.spend():
+        budget = self._upstreams[target.upstream.name].budget
+        if again and not budget.spend():
             return None
         if not again:
-            standing.budget.earn()
-        return Seat(route, target, standing.credentials.pick(now), self.watch.targets[target.label], standing)
+            budget.earn()
+        return self._seat(route, target, now)
 
     def beside(self, seat: Seat, tried: Collection[str], now: float) -> Seat | None:
         """The same target with a credential that does not rest and was not ``tried``; None if there is none."""
@@ -174,6 +175,10 @@ class Seats:
             SeatsReport(health.report(now), self._upstreams[health.upstream.name].credentials.report(now))
             for health in self.watch.targets.values()
         ]
+
+    def _seat(self, route: Route, target: Target, now: float) -> Seat:
+        standing = self._upstreams[target.upstream.name]
+        return Seat(route, target, standing.credentials.pick(now), self.watch.targets[target.label], standing)
 
     def _rests(self, target: Target, now: float) -> bool:
         return self._upstreams[target.upstream.name].credentials.rests(now)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from sluicegate._native import TlsConfig, World
 from sluicegate.config import ConfigError, Problem
-from sluicegate.upstream.attempt import Attempt
 from sluicegate.upstream.names import Names
 from sluicegate.upstream.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sluicegate._native import Plan
     from sluicegate.config import Settings
 
 #: Seconds between two sweeps: how late a time-out may be noticed.
@@ -55,10 +53,6 @@ class Upstreams:
     def connections(self) -> dict[tuple[str, ...], int]:
         """How many connections there are, by upstream and state."""
         return {(name, state): n for name, pool in self.pools.items() for state, n in pool.counts.items()}
-
-    def attempt(self, upstream: str, plan: Plan, patience: float, deadline: float) -> Attempt:
-        """Begin one try at an upstream."""
-        return Attempt(self.pools[upstream], plan, patience, deadline)
 
     async def close(self) -> None:
         """Close every connection."""
