@@ -1,8 +1,8 @@
 //! Limits: shares as who asks the authority sees them, and all of a request's in one call.
 
 use super::request::Ask;
-use super::told::{Named, Told};
 use super::tariff::Tariff;
+use super::told::{Named, Told};
 use crate::lease::{self, counted, Demand, Grant, Kind, Limit, Note, Used, MOST};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
