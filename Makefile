@@ -29,11 +29,11 @@ demo: build  ## an upstream and the gateway in front of it; the official SDK ask
 	$(BIN)/sluicegate demo
 
 test: build  ## what CI runs: Rust and Python tests with a fixed sample of the recorded streams
-	cargo test --locked --no-default-features
+	cargo test --locked --no-default-features --lib
 	$(BIN)/pytest -n auto --dist loadfile -m "not full"
 
 test-all: check  ## check, then every test: all recorded streams, all cut points, both transports
-	SLUICEGATE_TEST_ALL=1 cargo test --locked --no-default-features
+	SLUICEGATE_TEST_ALL=1 cargo test --locked --no-default-features --lib
 	SLUICEGATE_TEST_ALL=1 $(BIN)/pytest -n auto --dist loadfile
 
 check: build  ## formats, lints, types, the stub, who imports whom, instruction counts
