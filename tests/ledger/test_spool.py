@@ -6,6 +6,7 @@ from collections.abc import Callable
 import errno
 import os
 from pathlib import Path
+import threading
 from typing import Any
 
 import pytest
@@ -207,6 +208,27 @@ def test_when_records_are_forced_to_the_disk(
         one._keeper.join()
 
     assert expected == (during if fsync == "each" else len(synced))
+
+
+def test_without_descriptors_records_are_forced_to_the_disk_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, synced, dup = threading.Semaphore(0), threading.Event(), os.dup
+
+    def none_is_left(descriptor: int) -> int:
+        asked.release()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "dup", none_is_left)
+    monkeypatch.setattr(os, "fdatasync", lambda _: synced.set())
+    with spool(tmp_path, fsync="interval", interval=0.01) as one:
+        fill(one, "+1 -1")
+        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=10)
+        assert not synced.is_set()
+        monkeypatch.setattr(os, "dup", dup)
+
+        assert synced.wait(10)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 import logging
 import os
@@ -206,8 +207,10 @@ class Spool:
                     self._write_late()
                 written, self._old = self._old, []
                 if self._synced != self._offset and self._fsync == "interval":
-                    self._synced = self._offset
-                    written.append(os.dup(self._descriptor))
+                    reached = self._offset
+                    with suppress(OSError):  # no descriptor is left: at the next interval, then
+                        written.append(os.dup(self._descriptor))
+                        self._synced = reached
             self._let_go(written, sync=self._fsync == "interval")
 
     @staticmethod
