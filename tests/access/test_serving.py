@@ -149,7 +149,7 @@ async def test_a_store_that_is_away_leaves_its_keys_good_for_a_while_and_then_de
             answers.append(await asked(scene, key))
         last = answers[-1]
         assert (last.status, last.error["code"], last.header("retry-after")) == (503, "keys_unavailable", "5")
-        assert len(answers) > 5
+        assert answers[0].status == 200
         samples = await scene.gateway.metrics()
         assert samples.get("sluicegate_keys_unavailable_total", decision="deny") == 1
         assert samples.get("sluicegate_keys_age_seconds") >= 2
