@@ -109,6 +109,9 @@ impl<'a> Fields<'a> {
 
 /// Copies a block to `out` without byte order mark, `id` and `retry` lines; copies nothing if no other field and no
 /// comment is left. `first` as in [`super::Block`].
+///
+/// Where a line that ended in CR comes to stand before a blank one that is an LF, one more LF keeps them apart: together they
+/// were one line's end, and the event stayed open.
 pub fn without_lines(raw: &[u8], first: bool, out: &mut Vec<u8>) {
     let before = out.len();
     let mut left = false;
@@ -117,7 +120,11 @@ pub fn without_lines(raw: &[u8], first: bool, out: &mut Vec<u8>) {
             continue;
         }
         left |= line.start < line.end;
-        out.extend_from_slice(&raw[line.start..line.next]);
+        let kept = &raw[line.start..line.next];
+        if kept == b"\n" && out[before..].ends_with(b"\r") {
+            out.push(b'\n');
+        }
+        out.extend_from_slice(kept);
     }
     if !left {
         out.truncate(before);

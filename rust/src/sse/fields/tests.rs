@@ -66,7 +66,7 @@ fn a_byte_order_mark_is_dropped_only_at_the_head() {
 
 #[test]
 fn lines_that_break_readers_are_left_out() {
-    let cases: [(&[u8], &[u8]); 12] = [
+    let cases: [(&[u8], &[u8]); 14] = [
         (b"id: 1\ndata: x\n\n", b"data: x\n\n"),
         (b"data: x\r\nretry: 3\r\nid\r\n\r\n", b"data: x\r\n\r\n"),
         (b"event: e\rid:5\rdata: x\r\r", b"event: e\rdata: x\r\r"),
@@ -79,6 +79,8 @@ fn lines_that_break_readers_are_left_out() {
         (b"\n", b""),
         (b"data: id: 1\n\n", b"data: id: 1\n\n"),
         (b"id: 1\ndata: [DONE]", b"data: [DONE]"),
+        (b"data: x\rid: 1\n\n", b"data: x\r\n\n"),
+        (b"data: x\rid: 1\n\r\n", b"data: x\r\r\n"),
     ];
     for (event, expected) in cases {
         let mut out = b"before ".to_vec();
