@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Child:
-    """The worker, and what its supervisor wants of it."""
+    """The worker, and what its supervisor wants of it. From now on signals drain it."""
 
     def __init__(self, channel: Channel, worker: Worker) -> None:
         self._channel = channel
@@ -44,11 +44,12 @@ class _Child:
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def live(self) -> None:
-        """Do what is asked until the worker has ended."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+
+    async def live(self) -> None:
+        """Do what is asked until the worker has ended."""
         self._begin(self._listen())
         await self._worker.ended()
         self._channel.send(Answer(number=0, body=await self._worker.report("requests")))
@@ -115,8 +116,9 @@ async def _live(connected: socket.socket, start: StartApp) -> int:
         return 1
     for each in listen:
         each.close()
+    child = _Child(channel, worker)
     channel.send(Ready(facts=worker.facts, written=worker.written.texts, table=TABLE))
-    await _Child(channel, worker).live()
+    await child.live()
     return 0
 
 
