@@ -200,7 +200,7 @@ impl Story {
     /// An event that ends so may be half a CRLF, whose LF is still under way: it is given before anything of ours, or
     /// the end, and not again when it comes.
     fn give_line_feed(&mut self, block: &Block<'_>, halved: &[u8], out: &mut Vec<u8>) {
-        if block.raw.ends_with(halved) {
+        if block.raw.ends_with(halved) && !self.line_feed_given {
             out.push(b'\n');
             self.line_feed_given = true;
         }
