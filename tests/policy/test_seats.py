@@ -21,7 +21,7 @@ UPSTREAMS: dict[str, dict[str, Any]] = {
     "ob": {"dialect": "openai", "base_url": URL},
     "an": {"dialect": "anthropic", "base_url": URL, "credentials": [{"name": "x", "api_key": "sk-x"}]},
 }
-MODELS = {"mixed": "oa an ob", "claude": "an oa", "plain": "ob oa", "alike": "oa ob"}
+MODELS = {"mixed": "oa an ob", "claude": "an oa", "plain": "ob oa", "alike": "oa ob", "single": "oa"}
 
 
 @pytest.fixture
@@ -108,6 +108,24 @@ def test_the_first_seat_is_none_that_is_left_alone(settings: Settings) -> None:
     assert first(taken, alike) is None
     assert (5.0, 3.0) == (taken.due([alike], way(), 0.0), taken.due([alike], way(), 2.0))
     assert "oa/m" == first(taken, alike, now=5.0)
+
+
+def test_a_route_without_a_choice_has_one_seat_under_all_rules(settings: Settings) -> None:
+    taken, single = seats(settings), route(settings, "single")
+    seat = taken.first(single, way(), 0.0, stream=False)
+    assert seat is not None
+    assert seat is taken.first(single, way(), 0.0, stream=True)
+    other = taken.first(route(settings, "single"), way(), 0.0, stream=False)
+    assert (seat.target, True) == (other and other.target, seat is not other), "another configuration's route"
+
+    while taken.may_repeat(seat, 0.0):  # until its upstream's budget of retries is spent
+        pass
+    assert 0.2 == settings.retries.budget
+    earned = [taken.may_repeat(seat, 0.0) for _ in range(6) if first(taken, single) == "oa/m"]
+    assert [False, False, False, False, True, False] == earned, "a fifth of a retry for each request"
+
+    down(taken, "oa/m")
+    assert [None, "oa/m"] == [first(taken, single, now=now) for now in (4.9, 5.0)]
 
 
 def test_a_report_names_targets_and_credentials(settings: Settings) -> None:

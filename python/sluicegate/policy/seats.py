@@ -32,7 +32,7 @@ class Standing:
 class Seat(msgspec.Struct, frozen=True, gc=False):
     """Where one attempt goes, and as whom. ``route`` is where the target was found: its model's settings hold.
 
-    A struct, since each request makes one: a frozen dataclass takes four times as long to make.
+    A struct, since each request that has a choice makes one: a frozen dataclass takes four times as long to make.
     ``health`` is the target's: told when the attempt begins and when it ends. ``standing`` is its upstream's.
     """
 
