@@ -12,9 +12,14 @@ import os
 from pathlib import Path
 import socket
 import sys
+import time
+from unittest.mock import patch
+
+from typing_extensions import override
 
 from sluicegate.config import ConfigError, Facts, Problem, Settings, load, prepare_environment
 from sluicegate.server import child
+from sluicegate.server.control import Channel, Order, Word
 from sluicegate.server.serve import serve
 from sluicegate.server.supervisor import RunningAdmin, Supervisor
 from sluicegate.server.worker import RunningApp
@@ -121,9 +126,19 @@ async def refuse(
     raise ConfigError("this machine", (Problem("aiohttp", "its parser in C is missing"),))
 
 
+class SlowAfterItsWord(Channel):
+    """What a worker has to be when it says that it is ready, it has to be by then."""
+
+    @override
+    def send(self, message: Order | Word) -> None:
+        super().send(message)
+        time.sleep(0.1)
+
+
 if __name__ == "__main__":
     if sys.argv[1].isdecimal():
-        sys.exit(child.main(start))
+        with patch.object(child, "Channel", SlowAfterItsWord):
+            sys.exit(child.main(start))
     prepare_environment()
     path = Path(sys.argv[1])
     command = (sys.executable, __file__)
