@@ -104,6 +104,14 @@ def test_its_owner_is_dead_when_it_is_closed(tmp_path: Path) -> None:
     assert segments.is_dead(one.path)
 
 
+def test_an_end_after_the_spools_own_is_counted_as_lost(tmp_path: Path) -> None:
+    lost = Lost()
+    with spool(tmp_path, lost=lost) as one:
+        fill(one, "+1 +2 -1")
+    fill(one, "-2")
+    assert (0, 1) == (one.late, lost.rows)
+
+
 def test_a_short_write_is_cut_back(tmp_path: Path, disk: Disk) -> None:
     with spool(tmp_path) as one:
         fill(one, "+1")

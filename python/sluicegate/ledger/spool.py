@@ -112,7 +112,7 @@ class Spool:
                 return
         except OSError as error:
             self._failed(error)
-        if len(self._late) < _LATE:
+        if len(self._late) < _LATE and self._descriptor >= 0:
             self._late.append(data)
         else:
             self._lost(1)
