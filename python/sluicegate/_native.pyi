@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal, final
 
 from aiohttp.web import RequestHandler
@@ -25,6 +26,7 @@ __all__ = [
     "Rows",
     "Segments",
     "Share",
+    "Tail",
     "Tariff",
     "TlsConfig",
     "World",
@@ -622,20 +624,84 @@ class Rows:
         configuration: str,
         fields: Sequence[Sequence[str]],
         astuple: Callable[[Exchange | Usage | Tokens], tuple[object, ...]],
+        tail: Tail | None,
     ) -> Rows:
         """``families``: the names of the series that rows move; ``providers``: what ``gen_ai_provider_name`` is for an
         upstream, if not its own name. ``fields`` are those of an exchange, a usage and its tokens, in the order in which
-        ``astuple`` gives them. Raises ValueError for a bank without such a series, or a struct without such a field.
+        ``astuple`` gives them. Records go to the ``tail``, if there is one. Raises ValueError for a bank without such a
+        series, or a struct without such a field.
+        """
+
+    def admit(self, exchange: Exchange, /) -> int:
+        """Appends the record of an exchange that may be served.
+
+        Gives its sequence, or 0: it could not simply be appended, and is the spool's to do.
         """
 
     def admitted(self, exchange: Exchange, sequence: int, /) -> bytes:
-        """The spool's record of an exchange that may be served."""
+        """That record."""
 
     def ended(self, exchange: Exchange, now: float, /) -> tuple[bytes, bytes | None]:
-        """Counts an exchange that ended at ``now`` (monotonic seconds).
+        """Counts an exchange that ended at ``now`` (monotonic seconds), and appends its record if it was admitted.
 
-        Gives its line for the access log, without a line end, and the spool's record of it if it was admitted.
+        Gives its line for the access log, without a line end, and the record if it could not simply be appended: then
+        it is the spool's to do.
         """
+
+@final
+class Tail:
+    """Where a spool grows: its last segment, and what its bounds leave; ``ledger/spool.py`` has the rules."""
+
+    def __new__(cls, *, size: int, segment: int, reserved: int) -> Tail:
+        """Of a spool of ``size`` bytes in segments of ``segment``, which keeps ``reserved`` free for each end to come."""
+
+    def begin(self, path: Path, /) -> int:
+        """Goes on in a new file: the descriptor of the one before, which is the caller's to close, or -1.
+
+        Raises OSError, and then nothing has changed.
+        """
+
+    def end(self) -> int:
+        """Lets go of the file: its descriptor, which is the caller's to close, or -1."""
+
+    def append(self, record: bytes, /) -> None:
+        """Appends a record, whether or not there is room for it. Raises OSError, and then nothing was appended."""
+
+    def fits(self, length: int, /) -> bool:
+        """Whether so many bytes may be appended to this segment."""
+
+    def has_room(self, length: int, /) -> bool:
+        """Whether an admission of so many bytes may be, so that the ends of all that are open have room too."""
+
+    def next_sequence(self) -> int:
+        """The next request's sequence, which nobody else gets."""
+
+    @property
+    def descriptor(self) -> int:
+        """The file's; -1 once it has ended."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes of this segment."""
+
+    @property
+    def others(self) -> int:
+        """Bytes of the others."""
+
+    @others.setter
+    def others(self, bytes: int, /) -> None: ...
+    @property
+    def open(self) -> int:
+        """Requests that were admitted and have not ended; never below 0."""
+
+    @open.setter
+    def open(self, open: int, /) -> None: ...
+    @property
+    def waits(self) -> bool:
+        """Ends wait for the disk, or did when last asked: every record is the spool's to do."""
+
+    @waits.setter
+    def waits(self, waits: bool, /) -> None: ...
 
 def timing_lines(gateway: float, upstream: float, attempts: int, /) -> str:
     """Headers that tell how many seconds a request took here and up there, and how often it was tried.

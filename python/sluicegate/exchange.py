@@ -294,5 +294,8 @@ class Exchange(msgspec.Struct, eq=False):
 class Rows(Protocol):
     """What makes the records of exchanges: the native core's."""
 
+    def admit(self, exchange: Exchange, /) -> int:
+        """Write down that one may be served: its sequence in the spool, 0 if that is the spool's to do."""
+
     def admitted(self, exchange: Exchange, sequence: int, /) -> bytes:
-        """The spool's record of one that may be served."""
+        """The spool's record of it."""

@@ -63,7 +63,7 @@ class Gateway:
         self._settings = settings
         self._metrics = metrics
         providers = {name: upstream.dialect for name, upstream in settings.upstreams.items()}
-        self._rows = metrics.rows(settings.version, providers)
+        self._rows = metrics.rows(settings.version, providers, ledger.tail if ledger is not None else None)
         self._log = log
         self._ledger = ledger
         self._prices = prices

@@ -105,7 +105,7 @@ def test_reconcile_lists_what_differs_and_says_so_by_its_exit_code(gate: Path) -
         with spool(gate.parent / "spools") as into:
             for number in (1, 2):
                 row = finished(number, upstream_request_id=f"up_{number}", target="local/qwen3-8b")
-                into.finish(frame(into.next_sequence(), row))
+                into.finish(frame(into.tail.next_sequence(), row))
             path = into.path
         drained(path, store)
     words = ("reconcile", str(export), "--upstream", "local")

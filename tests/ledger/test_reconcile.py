@@ -49,7 +49,7 @@ def fill(store: Sqlite, folder: Path, **ids: str) -> None:
             ident, _, output = name.partition(":")
             tokens = int(output or 50)
             row = finished(number, upstream_request_id=ident, output_tokens=tokens, target="a/small")
-            into.finish(frame(into.next_sequence(), row))
+            into.finish(frame(into.tail.next_sequence(), row))
         path = into.path
     drain(path, store)
 

@@ -10,41 +10,11 @@ import threading
 from typing import Any
 
 import pytest
+from tests.kit.failing import ERRORS, refusing, room, uncut, writes
 from tests.kit.ledger import ADM, FIN, FINISHED, Lost, admitted, fill, finished, frame, frames, spool
 
 from sluicegate.ledger import segments
 from sluicegate.ledger.spool import Spool, SpoolFull
-
-
-class Disk:
-    """A disk that fails on demand: `os.write` and `os.ftruncate` as the spool sees them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.error = 0
-        self.room: int | None = None
-        self.cannot_cut = False
-        self._write, self._truncate = os.write, os.ftruncate
-        monkeypatch.setattr(os, "write", self.write)
-        monkeypatch.setattr(os, "ftruncate", self.truncate)
-
-    def write(self, descriptor: int, data: bytes) -> int:
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error))
-        if self.room is not None:
-            data, self.room = data[: self.room], max(0, self.room - len(data))
-            if not data:
-                raise OSError(errno.ENOSPC, "full")
-        return self._write(descriptor, data)
-
-    def truncate(self, descriptor: int, length: int) -> None:
-        if self.cannot_cut:
-            raise OSError(errno.EIO, "broken")
-        self._truncate(descriptor, length)
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
 
 
 def records(path: Path) -> list[tuple[int, int]]:
@@ -72,19 +42,13 @@ def test_two_records_for_each_request(tmp_path: Path) -> None:
     assert [(ADM, 1), (ADM, 2), (FIN, 2), (FIN, 1)] == records(one.path)
 
 
-def test_each_record_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[bytes] = []
+def test_each_record_is_one_write(tmp_path: Path) -> None:
     with spool(tmp_path) as one:
-        write = os.write
-
-        def noted(descriptor: int, data: bytes) -> int:
-            written.append(data)
-            return write(descriptor, data)
-
-        monkeypatch.setattr(os, "write", noted)
+        before = writes()
         fill(one, "+1 -1")
+        assert 2 == writes() - before
 
-    assert [frame(1, admitted(1)), frame(1, finished(1))] == written
+    assert frame(1, admitted(1)) + frame(1, finished(1)) == segments.segment_file(one.path, 1).read_bytes()
 
 
 def test_segments_are_begun_when_one_is_full(tmp_path: Path) -> None:
@@ -112,64 +76,62 @@ def test_an_end_after_the_spools_own_is_counted_as_lost(tmp_path: Path) -> None:
     assert (0, 1) == (one.late, lost.rows)
 
 
-def test_a_short_write_is_cut_back(tmp_path: Path, disk: Disk) -> None:
+def test_a_short_write_is_cut_back(tmp_path: Path) -> None:
     with spool(tmp_path) as one:
         fill(one, "+1")
-        disk.room = 30
-        with pytest.raises(SpoolFull):
+        with room(one.used + 30), pytest.raises(SpoolFull):
             one.admit(frame(2, admitted(2)))
-        disk.room = None
         fill(one, "+3 -1 -3")
 
     assert [(ADM, 1), (ADM, 3), (FIN, 1), (FIN, 3)] == records(one.path)
 
 
-def test_a_short_write_that_cannot_be_cut_back_ends_the_segment(tmp_path: Path, disk: Disk) -> None:
+def test_a_short_write_that_cannot_be_cut_back_ends_the_segment(tmp_path: Path) -> None:
     with spool(tmp_path) as one:
         fill(one, "+1")
-        disk.room, disk.cannot_cut = 30, True
-        with pytest.raises(SpoolFull):
-            one.admit(frame(2, admitted(2)))
-        disk.room = None
-        fill(one, "+3 -1 -3")
+        held, file = one.used, segments.segment_file(one.path, 1)
+        with uncut(one.tail.descriptor, file):
+            with room(held + 30), pytest.raises(SpoolFull):
+                one.admit(frame(2, admitted(2)))
+            fill(one, "+3 -1 -3")
 
-    assert [1, 2] == segments.segments(one.path)
+    assert (held + 30, [1, 2]) == (file.stat().st_size, segments.segments(one.path))
     assert [(ADM, 1), (ADM, 3), (FIN, 1), (FIN, 3)] == records(one.path)
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
-def test_a_disk_that_takes_nothing_refuses_admissions_and_loses_no_end(tmp_path: Path, disk: Disk, error: int) -> None:
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_disk_that_takes_nothing_refuses_admissions_and_loses_no_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
     lost = Lost()
     with spool(tmp_path, lost=lost) as one:
         fill(one, "+1 +2")
-        disk.error = error
-        one.finish(frame(1, finished(1)))
-        one.finish(frame(2, finished(2)))
-        with pytest.raises(SpoolFull):
-            one.admit(frame(3, admitted(3)))
-        assert 2 == one.late
-        disk.error = 0
+        with refusing(one.tail.descriptor, error):
+            one.finish(frame(1, finished(1)))
+            one.finish(frame(2, finished(2)))
+            with pytest.raises(SpoolFull):
+                one.admit(frame(3, admitted(3)))
+            assert 2 == one.late
         fill(one, "+4 -4")
         assert 0 == one.late
 
     assert 0 == lost.rows
     assert [(ADM, 1), (ADM, 2), (FIN, 1), (FIN, 2), (ADM, 4), (FIN, 4)] == records(one.path)
+    assert [f"the spool {one.path} cannot be written: {os.strerror(error)}"] == caplog.messages
 
 
-def test_ends_that_wait_are_written_though_nobody_asks_again(tmp_path: Path, disk: Disk) -> None:
+def test_ends_that_wait_are_written_though_nobody_asks_again(tmp_path: Path) -> None:
     with spool(tmp_path) as one:
         fill(one, "+1")
-        disk.error = errno.ENOSPC
-        fill(one, "-1")
-        disk.error = 0
+        with refusing(one.tail.descriptor, errno.ENOSPC):
+            fill(one, "-1")
 
     assert [(ADM, 1), (FIN, 1)] == records(one.path)
 
 
-def test_what_waits_in_memory_is_bounded_and_what_is_lost_is_counted(tmp_path: Path, disk: Disk) -> None:
+def test_what_waits_in_memory_is_bounded_and_what_is_lost_is_counted(tmp_path: Path) -> None:
     lost = Lost()
-    with spool(tmp_path, lost=lost) as one:
-        disk.error = errno.ENOSPC
+    with room(0), spool(tmp_path, lost=lost) as one:
         for number in range(10_003):
             one.finish(frame(number, FINISHED))
         assert (10_000, 3) == (one.late, lost.rows)

@@ -34,21 +34,26 @@ class Ledger:
             interval=settings.fsync_interval,
             lost=lost,
         )
-        #: Writes down how an admitted exchange ended: its record. Never raises.
+        #: Where rows append what they can by themselves.
+        self.tail = self.spool.direct
+        #: Writes down how an admitted exchange ended, by the record that they could not append. Never raises.
         self.finish = self.spool.finish
 
     def admit(self, exchange: Exchange, rows: Rows) -> None:
         """Write down that an exchange may be served. Raises Overloaded: there is no room for its row."""
-        sequence = self.spool.next_sequence()
+        exchange.sequence = rows.admit(exchange) or self._admit(exchange, rows)
+
+    def _admit(self, exchange: Exchange, rows: Rows) -> int:
+        sequence = self.spool.tail.next_sequence()
         try:
             self.spool.admit(rows.admitted(exchange, sequence))
         except SpoolFull:
             if self._drops:
                 self._lost(1)
-                return
+                return 0
             message = "The gateway cannot write down requests now; please try again."
             raise errors.Overloaded("ledger_unavailable", message, headers={"retry-after": "5"}) from None
-        exchange.sequence = sequence
+        return sequence
 
     def close(self) -> None:
         """Write what waits, and let go of the spool. Blocks as long as the disk does."""

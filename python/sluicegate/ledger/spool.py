@@ -5,13 +5,14 @@ Rules of this file:
 - What a record is, ``rust/src/row/record.rs`` says. Here it is bytes.
 - ``admit`` is called before a request goes anywhere, ``finish`` before its answer's end is written. Both are
   synchronous: after them a killed process has lost nothing. What a power cut takes is ``fsync``'s affair.
-- A write that was short is cut back, so that the next record starts where a record starts; if even that fails, the
-  next one starts a segment of its own.
+- What is simple is done by ``rust/src/python/tail.rs``, within the call that makes a record (``Rows``). What it leaves,
+  and each record that is forced to the disk, comes here.
+- A write that was short is cut back; if even that fails, the next record starts a segment of its own.
 - The spool is bounded. Room for the end of every admitted request is kept free, so it is admission that is refused,
   never a record of what has been served. A disk that is full or read-only is told the same way; ends that it does not
   take wait in memory, a bounded number, and are written as soon as it takes them.
 - One thread, the event loop's, admits and finishes, and it is the only one that makes an end wait. While none waits it
-  alone writes, so it needs the lock only to write those that do and to begin a segment.
+  alone writes, so it needs the lock only for those that do and to begin a segment.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 import logging
 import os
 from pathlib import Path
@@ -27,6 +27,7 @@ import threading
 import time
 from typing import Literal
 
+from sluicegate import _native
 from sluicegate.ledger.segments import create_instance, segment_file, size_of
 
 #: Bytes of a segment; smaller where the whole spool is small.
@@ -35,7 +36,6 @@ _SEGMENT = 16 << 20
 _RESERVED = 2048
 #: Ends that wait in memory for a disk that takes nothing: about 8 MB.
 _LATE = 10_000
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 #: Seconds between two looks at how much the writer has removed.
 _LOOK = 0.1
 
@@ -66,22 +66,13 @@ class Spool:
     ) -> None:
         self.path, self._lock_file = create_instance(folder)
         self.instance = self.path.name
-        self._size = size
-        self._segment = min(segment, size // 8)
+        #: Where records are appended: this segment, and what the spool's bounds leave.
+        self.tail = _native.Tail(size=size, segment=min(segment, size // 8), reserved=_RESERVED)
         self._fsync = fsync
         self._each = fsync == "each"
         self._lost = lost
-        #: Gives the number of the next request's records.
-        self.next_sequence: Callable[[], int] = count(1).__next__
-        self._open = 0
         self._number = 0
-        self._descriptor = -1
         self._old: list[int] = []
-        self._offset = 0
-        #: Where this segment ends: 0 once half a record stands behind its offset.
-        self._end = 0
-        #: What the other segments leave of the whole size.
-        self._room = size
         self._looked = 0.0
         self._failing = False
         self._late: deque[bytes] = deque()
@@ -92,35 +83,43 @@ class Spool:
         self._keeper = threading.Thread(target=self._keep, args=(interval,), name="spool", daemon=True)
         self._keeper.start()
 
+    @property
+    def direct(self) -> _native.Tail | None:
+        """The tail, if records may be appended there without asking the spool."""
+        return None if self._each else self.tail
+
     def admit(self, data: bytes) -> None:
         """Write down that a request may be served: its record. Raises SpoolFull, and then nothing was written."""
-        if self._late or self._offset + len(data) + _RESERVED * (self._open + 1) > self._room:
+        if self._late or not self.tail.has_room(len(data)):
             self._make_room(len(data))
         try:
             self._append(data)
         except OSError as error:
             self._failed(error)
             raise SpoolFull from error
-        self._open += 1
+        self.tail.open += 1
+        self.tail.waits = False
 
     def finish(self, data: bytes) -> None:
         """Write down how an admitted request ended: its record. Never raises."""
-        self._open -= 1
+        self.tail.open -= 1
         try:
             if not self._late:  # else it stands behind them
                 self._append(data)
+                self.tail.waits = False
                 return
         except OSError as error:
             self._failed(error)
-        if len(self._late) < _LATE and self._descriptor >= 0:
+        if len(self._late) < _LATE and self.tail.descriptor >= 0:
             self._late.append(data)
+            self.tail.waits = True
         else:
             self._lost(1)
 
     @property
     def used(self) -> int:
         """Bytes of its files, as last looked at."""
-        return self._size - self._room + self._offset
+        return self.tail.others + self.tail.offset
 
     @property
     def late(self) -> int:
@@ -132,42 +131,29 @@ class Spool:
         self._closing.set()
         self._keeper.join()
         with self._lock:
-            if self._descriptor < 0:
+            if self.tail.descriptor < 0:
                 return
             if self._late and not self._write_late():
                 _log.error("ends of requests that are lost: %d; %s cannot be written", len(self._late), self.path)
                 self._lost(len(self._late))
                 self._late.clear()
-            last, self._descriptor = self._descriptor, -1
-            self._let_go([*self._old, last], sync=self._fsync != "never")
+            self._let_go([*self._old, self.tail.end()], sync=self._fsync != "never")
             os.close(self._lock_file)
 
     def _append(self, data: bytes) -> None:
-        length = len(data)
-        if self._offset + length > self._end:
+        if not self.tail.fits(len(data)):
             self._next_segment()
-        if os.write(self._descriptor, data) != length:
-            self._cut_back()
-            raise OSError("a short write")
-        self._offset += length
+        self.tail.append(data)
         if self._each:
-            os.fdatasync(self._descriptor)
-
-    def _cut_back(self) -> None:
-        try:
-            os.ftruncate(self._descriptor, self._offset)
-        except OSError:
-            self._end = 0
+            os.fdatasync(self.tail.descriptor)
 
     def _next_segment(self) -> None:
-        descriptor = os.open(segment_file(self.path, self._number + 1), _NEW, 0o600)
         with self._lock:
-            old, self._descriptor = self._descriptor, descriptor
+            old = self.tail.begin(segment_file(self.path, self._number + 1))
             self._number += 1
-            self._offset = self._synced = 0
-            self._end = self._segment
+            self._synced = 0
             if old >= 0:
-                self._room = self._size - size_of(self.path)
+                self.tail.others = size_of(self.path)
                 self._old.append(old)
 
     def _make_room(self, length: int) -> None:
@@ -178,8 +164,8 @@ class Spool:
         now = time.monotonic()
         if now - self._looked >= _LOOK:
             self._looked = now
-            self._room = self._size - max(0, size_of(self.path) - self._offset)
-        if self._offset + length + _RESERVED * (self._open + 1) > self._room:
+            self.tail.others = max(0, size_of(self.path) - self.tail.offset)
+        if not self.tail.has_room(length):
             raise SpoolFull
 
     def _write_late(self) -> bool:
@@ -206,10 +192,10 @@ class Spool:
                 if self._late:
                     self._write_late()
                 written, self._old = self._old, []
-                if self._synced != self._offset and self._fsync == "interval":
-                    reached = self._offset
+                reached = self.tail.offset
+                if self._synced != reached and self._fsync == "interval":
                     with suppress(OSError):  # no descriptor is left: at the next interval, then
-                        written.append(os.dup(self._descriptor))
+                        written.append(os.dup(self.tail.descriptor))
                         self._synced = reached
             self._let_go(written, sync=self._fsync == "interval")
 

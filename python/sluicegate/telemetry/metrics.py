@@ -103,14 +103,15 @@ class Metrics:
         """The slot in which Rust counts the gaps between a stream's reads."""
         return self._bank.slot(EVENT_GAP.name)
 
-    def rows(self, configuration: str, providers: Mapping[str, str]) -> _native.Rows:
+    def rows(self, configuration: str, providers: Mapping[str, str], tail: _native.Tail | None = None) -> _native.Rows:
         """Give what makes the rows of a configuration's requests, and counts them.
 
         ``providers`` says what ``gen_ai_provider_name`` is for an upstream; one that is not named is its own provider.
+        Their records go to the spool's ``tail``, if there is one.
         """
         names = {kind: series.name for kind, series in _MOVED.items()}
         fields = [one.__struct_fields__ for one in (Exchange, Usage, Tokens)]
-        return _native.Rows(self._bank, names, providers, configuration, fields, astuple)
+        return _native.Rows(self._bank, names, providers, configuration, fields, astuple, tail)
 
     def stream_opened(self) -> None:
         """A stream is being relayed."""

@@ -20,6 +20,7 @@ mod protocol;
 mod request;
 mod rows;
 mod seat;
+mod tail;
 mod tariff;
 mod told;
 mod world;
@@ -53,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<request::Ask>()?;
     module.add_class::<request::Segments>()?;
     module.add_class::<rows::Rows>()?;
+    module.add_class::<tail::Tail>()?;
     module.add_class::<tariff::Tariff>()?;
     module.add_class::<world::World>()?;
     module.add_function(wrap_pyfunction!(lease::units, module)?)?;

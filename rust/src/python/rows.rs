@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::metrics::Bank;
+use super::tail::Tail;
 use super::told::{count, places, text, Named, Text, Told, Values};
 
 /// Makes the rows of one configuration.
@@ -24,6 +25,7 @@ pub struct Rows {
     of_exchange: Exchange,
     of_usage: Used,
     of_tokens: Counted,
+    tail: Option<Py<Tail>>,
 }
 
 places!(Exchange: id endpoint client received received_at caller group requested_model stream model target upstream
@@ -37,8 +39,9 @@ places!(Counted: input output cached_input cache_write reasoning);
 impl Rows {
     /// `families` are the names of the series that rows move; `providers` what each upstream is called in them. `fields` are
     /// those of an exchange, a usage and its tokens, whose values `astuple` gives in one call: 60 attributes one by one took
-    /// three times as long.
+    /// three times as long. Records go to the `tail`, if there is one.
     #[new]
+    #[pyo3(signature = (bank, families, providers, configuration, fields, astuple, tail))]
     fn new(
         bank: &Bank,
         families: HashMap<String, String>,
@@ -46,6 +49,7 @@ impl Rows {
         configuration: PyBackedStr,
         fields: [Vec<String>; 3],
         astuple: Py<PyAny>,
+        tail: Option<Py<Tail>>,
     ) -> PyResult<Self> {
         let bank: Arc<CoreBank> = bank.shared();
         let counts = Counts::new(bank, &named(families)?, providers).map_err(PyValueError::new_err)?;
@@ -57,30 +61,26 @@ impl Rows {
             of_exchange: Exchange::find(&exchange)?,
             of_usage: Used::find(&usage)?,
             of_tokens: Counted::find(&tokens)?,
+            tail,
         })
     }
 
-    /// The spool's record of an exchange that may be served.
-    #[pyo3(signature = (exchange, sequence, /))]
-    fn admitted<'py>(&self, exchange: &Bound<'py, PyAny>, sequence: u64) -> PyResult<Bound<'py, PyBytes>> {
-        let py = exchange.py();
-        let (at, told) = (&self.of_exchange, self.values(exchange)?);
-        let row = Row {
-            id: told.text(at.id)?,
-            endpoint: Named(told.get(at.endpoint)?).text(intern!(py, "name"))?,
-            stream: told.flag(at.stream)?,
-            received_at: told.seconds(at.received_at)?,
-            caller: told.text(at.caller)?,
-            group: told.text(at.group)?,
-            requested_model: told.text(at.requested_model)?,
-            model: told.text(at.model)?,
-            configuration: Text::Told(self.configuration.clone_ref(py)),
-            ..Row::default()
-        };
-        Ok(PyBytes::new(py, &row::admitted(&row, sequence)))
+    /// Appends the record of an exchange that may be served. Its sequence, or 0: it could not be, and is the spool's to do.
+    #[pyo3(signature = (exchange, /))]
+    fn admit(&self, exchange: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let Some(tail) = &self.tail else { return Ok(0) };
+        let row = self.admission(exchange)?;
+        Ok(tail.get().admit(|sequence| row::admitted(&row, sequence)).unwrap_or(0))
     }
 
-    /// Counts an exchange that ended at `now`; its line for the log and, if it was admitted, its record for the spool.
+    /// That record.
+    #[pyo3(signature = (exchange, sequence, /))]
+    fn admitted<'py>(&self, exchange: &Bound<'py, PyAny>, sequence: u64) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(exchange.py(), &row::admitted(&self.admission(exchange)?, sequence)))
+    }
+
+    /// Counts an exchange that ended at `now`; its line for the log. If it was admitted, its record is appended; one that
+    /// could not be comes too, and is the spool's to do.
     #[pyo3(signature = (exchange, now, /))]
     fn ended<'py>(
         &self,
@@ -92,14 +92,32 @@ impl Rows {
         let row = self.row(py, &told, now)?;
         self.counts.count(&row);
         let sequence = told.get(self.of_exchange.sequence)?.extract::<u64>()?;
-        let record = (sequence > 0).then(|| PyBytes::new(py, &row.record(sequence)));
-        Ok((PyBytes::new(py, &row.line()), record))
+        let record = (sequence > 0).then(|| row.record(sequence));
+        let left = record.filter(|record| !self.tail.as_ref().is_some_and(|tail| tail.get().finish(record)));
+        Ok((PyBytes::new(py, &row.line()), left.map(|record| PyBytes::new(py, &record))))
     }
 }
 
 impl Rows {
     fn values<'py>(&self, of: &Bound<'py, PyAny>) -> PyResult<Values<'py>> {
         Ok(Values(self.astuple.bind(of.py()).call1((of,))?.cast_into()?))
+    }
+
+    fn admission(&self, exchange: &Bound<'_, PyAny>) -> PyResult<Row<Text>> {
+        let py = exchange.py();
+        let told = Named(exchange.clone());
+        Ok(Row {
+            id: told.text(intern!(py, "id"))?,
+            endpoint: told.of(intern!(py, "endpoint"))?.text(intern!(py, "name"))?,
+            stream: told.flag(intern!(py, "stream"))?,
+            received_at: told.seconds(intern!(py, "received_at"))?,
+            caller: told.text(intern!(py, "caller"))?,
+            group: told.text(intern!(py, "group"))?,
+            requested_model: told.text(intern!(py, "requested_model"))?,
+            model: told.text(intern!(py, "model"))?,
+            configuration: Text::Told(self.configuration.clone_ref(py)),
+            ..Row::default()
+        })
     }
 
     /// Overhead is the time in which nothing was asked of an upstream.
