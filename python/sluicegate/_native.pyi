@@ -31,11 +31,11 @@ __all__ = [
     "TlsConfig",
     "World",
     "answer_bytes",
+    "answer_lines",
     "build_profile",
     "exposition",
     "read_spool",
     "request_lines",
-    "timing_lines",
     "units",
     "unknown",
     "version",
@@ -184,26 +184,26 @@ class Share:
     def alone(self, ends: float, window: int) -> None:
         """Goes on without the authority until ``ends``: only what this holder itself has drawn counts."""
 
-@final
+@disjoint_base
 class Purse:
     """All that one caller's requests for one model draw from. Shares are named by their places in it."""
 
     def __new__(
-        cls, shares: Sequence[Share], hear: Callable[[list[tuple[int, int | None]]], object] | None = None
-    ) -> Purse:
+        cls,
+        shares: Sequence[Share],
+        most: int | None,
+        default: int,
+        hear: Callable[[list[tuple[int, int | None]]], object] | None = None,
+    ) -> Self:
         """Of these shares, which other purses may hold too.
 
+        A request may write ``most`` tokens; ``default``, if neither that nor the request says how many.
         ``hear`` is told, after an admission or a settlement, of which shares whoever talks with the authority has to
         know. With units: to ask for these now, 0 only to report; with None: to report it from time to time from now on.
         """
 
-    def reserve(
-        self, now: float, ask: Ask, size: int, most: int | None, default: int, tariff: Tariff | None, /
-    ) -> Reservation:
-        """Reserves all that a request of ``size`` bytes may need, or nothing: then the reservation waits.
-
-        It may write ``most`` tokens; ``default``, if neither that nor the request says how many.
-        """
+    def reserve(self, now: float, ask: Ask, tariff: Tariff | None, /) -> Reservation | None:
+        """Reserves all that a request may need, or nothing: then the reservation waits. None if there are no shares."""
 
 @final
 class Reservation:
@@ -226,14 +226,11 @@ class Reservation:
     def refuse(self, now: float) -> list[int]:
         """Notes that the request was refused, so that what was not enough goes back; says which shares were not."""
 
-    def lines(self, now: float, /) -> str:
-        """``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` as lines of a head, each with its CRLF before it.
+    def headers(self, now: float, /) -> list[tuple[str, str]]:
+        """``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` and what they say.
 
         Of several limits, the one with least left. A reset is written as a Go duration of whole seconds.
         """
-
-    def headers(self, now: float, /) -> list[tuple[str, str]]:
-        """The same by name."""
 
     def settle(self, exchange: object, now: float, /) -> None:
         """Puts what an exchange has used, as :func:`units` reads it, in the place of what was reserved, once."""
@@ -703,10 +700,11 @@ class Tail:
     @waits.setter
     def waits(self, waits: bool, /) -> None: ...
 
-def timing_lines(gateway: float, upstream: float, attempts: int, /) -> str:
-    """Headers that tell how many seconds a request took here and up there, and how often it was tried.
+def answer_lines(gateway: float, upstream: float, attempts: int, reservation: object, now: float, /) -> str:
+    """Headers that tell how many seconds a request took here and up there, how often it was tried, and how the limits
+    of its :class:`Reservation` stand at ``now``, if that is not None.
 
-    Each line has its CRLF before it.
+    Each line has its CRLF before it. Of the limits, as :meth:`Reservation.headers`.
     """
 
 def read_spool(

@@ -198,11 +198,8 @@ class Reservation(Protocol):
     def tokens(self) -> int:
         """Tokens reserved."""
 
-    def lines(self, now: float, /) -> str:
-        """How the limits stand, for the client: lines of a head, each with its CRLF before it."""
-
     def headers(self, now: float, /) -> list[tuple[str, str]]:
-        """The same by name."""
+        """How the limits stand, for the client."""
 
     def settle(self, exchange: Exchange, now: float, /) -> None:
         """Put what was used in the place of what was reserved."""

@@ -117,10 +117,9 @@ class Gateway:
         body = await exchange.client.body()
         ask = self._what_is_asked(exchange, body)
         route = self._where_it_goes(exchange, caller, ask)
-        if limits := self._limiter.of(caller, route):
-            reservation = self._limiter.reserve(limits, route, ask, len(body), self._prices.at)
+        if (reservation := self._limiter.reserve(caller, route, ask, self._prices.at)) is not None:
             if reservation.waits:
-                await self._limiter.fill(limits, reservation)
+                await self._limiter.fill(caller, route, reservation)
             exchange.reservation = reservation
         if self._ledger is not None:
             self._ledger.admit(exchange, self._rows)

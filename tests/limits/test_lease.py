@@ -74,7 +74,8 @@ class Holder:
 
     def admit(self, reserved: int, clock: Clock, *, answered: bool = True) -> bool:
         """Admit a request if there is room for its reservation."""
-        reservation = Purse([self.share]).reserve(clock.now, ASK, 0, None, 0, costing(reserved))
+        reservation = Purse([self.share], None, 0).reserve(clock.now, ASK, costing(reserved))
+        assert reservation is not None
         if reservation.waits:
             ((_, lacking),) = reservation.lacking(clock.now)
             self.talk(lacking, clock, answered=answered)

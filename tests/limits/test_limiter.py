@@ -36,6 +36,9 @@ class Uncounted:
 ASK = Ask(b'{"model": "plain", "messages": [], "max_tokens": 10}', 8)
 """A request that may write ten tokens."""
 
+DEMAND = 24
+"""Tokens that it reserves: its 52 bytes may be 14."""
+
 
 def settings(folder: Path, *, tokens: int = 1000, group: int = 9, rare: int = 2) -> Settings:
     written = configuration(
@@ -64,6 +67,13 @@ def route(of: Settings, name: str) -> Route:
     return found
 
 
+def limits(limiter: Limiter, caller: Caller, route: Route) -> Limits | None:
+    """What a request of this caller's would draw from."""
+    if limiter.reserve(caller, route, ASK, lambda *_: None) is None:
+        return None
+    return limiter._known[caller, route.name]
+
+
 def capacities(found: Limits | None) -> dict[str, int]:
     return {share.name: share.limit.capacity for share in found.shares} if found is not None else {}
 
@@ -81,36 +91,32 @@ def capacities(found: Limits | None) -> dict[str, int]:
 )
 async def test_the_limits_of_a_request_are(tmp_path: Path, key: str, model: str, expected: dict[str, int]) -> None:
     of = settings(tmp_path)
-    limiter = Limiter(of, Uncounted())
+    limiter, who, where = Limiter(of, Uncounted()), caller(of, key), route(of, model)
 
-    found = limiter.of(caller(of, key), route(of, model))
+    found = limits(limiter, who, where)
     assert expected == capacities(found)
-    assert found is limiter.of(caller(of, key), route(of, model)), "and are put together once"
-
-
-async def test_models_without_limits_of_their_own_share_what_is_put_together(tmp_path: Path) -> None:
-    of = settings(tmp_path)
-    limiter = Limiter(of, Uncounted())
-    dev = caller(of, "dev")
-
-    assert limiter.of(dev, route(of, "plain")) is limiter.of(dev, route(of, "other"))
+    assert found is limits(limiter, who, where), "and are put together once"
 
 
 async def test_limits_follow_the_configuration_and_what_is_drawn_stays_drawn(tmp_path: Path) -> None:
     before, after = settings(tmp_path), settings(tmp_path, tokens=2000, group=7)
     limiter = Limiter(before, Uncounted())
-    dev, blue = caller(before, "dev"), caller(before, "blue")
-    old = limiter.of(dev, route(before, "plain"))
+    dev, blue, plain = caller(before, "dev"), caller(before, "blue"), route(before, "plain")
+    old = limits(limiter, dev, plain)
     assert old is not None
-    await limiter.fill(old, limiter.reserve(old, route(before, "plain"), ASK, 39, lambda *_: None))
-    assert {"group/blue/requests/minute": 9} == capacities(limiter.of(blue, route(before, "plain")))
+    reservation = limiter.reserve(dev, plain, ASK, lambda *_: None)
+    assert reservation is not None
+    await limiter.fill(dev, plain, reservation)
+    assert {"group/blue/requests/minute": 9} == capacities(limits(limiter, blue, plain))
 
     limiter.follow(after)
-    new = limiter.of(caller(after, "dev"), route(after, "plain"))
+    new = limits(limiter, caller(after, "dev"), route(after, "plain"))
     assert new is not None
     assert {"key/dev/tokens/minute": 2000} == capacities(new)
-    assert ([20], old.shares) == ([share.drawn for share in new.shares], new.shares)
-    assert {"group/blue/requests/minute": 7} == capacities(limiter.of(caller(after, "blue"), route(after, "plain")))
+    assert ([2 * DEMAND], old.shares) == ([share.drawn for share in new.shares], new.shares)
+    assert {"group/blue/requests/minute": 7} == capacities(
+        limits(limiter, caller(after, "blue"), route(after, "plain"))
+    )
 
 
 async def test_a_request_of_the_configuration_before_does_not_leave_its_limits_to_others(tmp_path: Path) -> None:
@@ -118,10 +124,10 @@ async def test_a_request_of_the_configuration_before_does_not_leave_its_limits_t
     limiter = Limiter(before, Uncounted())
     limiter.follow(after)
     free, dev = caller(after, "free"), caller(after, "dev")
-    limiter.of(free, route(after, "rare"))
+    limits(limiter, free, route(after, "rare"))
 
-    assert 2 == capacities(limiter.of(dev, route(before, "rare")))["model/rare/requests/minute"]
-    assert {"model/rare/requests/minute": 4} == capacities(limiter.of(free, route(after, "rare")))
+    assert 2 == capacities(limits(limiter, dev, route(before, "rare")))["model/rare/requests/minute"]
+    assert {"model/rare/requests/minute": 4} == capacities(limits(limiter, free, route(after, "rare")))
 
 
 async def test_what_is_kept_at_hand_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +136,7 @@ async def test_what_is_kept_at_hand_is_bounded(tmp_path: Path, monkeypatch: pyte
     limiter = Limiter(of, Uncounted())
     pairs = [("dev", "plain"), ("dev", "rare"), ("blue", "plain"), ("blue", "rare"), ("free", "rare")]
     for key, model in pairs:
-        limiter.of(caller(of, key), route(of, model))
+        limits(limiter, caller(of, key), route(of, model))
         assert len(limiter._known) <= 2
 
 
@@ -146,16 +152,18 @@ async def test_a_request_is_settled_once(tmp_path: Path) -> None:
 
     of = settings(tmp_path)
     limiter = Limiter(of, Uncounted())
-    limits = limiter.of(caller(of, "dev"), route(of, "plain"))
-    assert limits is not None
-    reservation = limiter.reserve(limits, route(of, "plain"), ASK, 39, lambda *_: None)
+    dev, plain = caller(of, "dev"), route(of, "plain")
+    found = limits(limiter, dev, plain)
+    reservation = limiter.reserve(dev, plain, ASK, lambda *_: None)
+    assert found is not None
+    assert reservation is not None
     assert reservation.waits
-    await limiter.fill(limits, reservation)
-    assert (20, [20]) == (reservation.tokens, [share.drawn for share in limits.shares])
+    await limiter.fill(dev, plain, reservation)
+    assert (DEMAND, [DEMAND]) == (reservation.tokens, [share.drawn for share in found.shares])
 
     left = Attempt("up/m", "upstream_timeout", 0, Usage(Tokens(2, 90), "partial", "none"), decisive=False)
     ended = Ended(Usage(Tokens(3, 4), "provider", "provider"), [left])
     for _ in range(2):
         reservation.settle(ended, 0.0)
-        assert [9] == [share.drawn for share in limits.shares]
+        assert [9] == [share.drawn for share in found.shares]
     assert {"1000", "991"} < set(dict(reservation.headers(time.monotonic())).values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sluicegate._native import timing_lines
+from sluicegate._native import answer_lines
 from sluicegate.dialects import bifrost, caicaini
 from sluicegate.dialects.wire import wire
 
@@ -41,10 +41,12 @@ def own_lines(exchange: Exchange) -> str:
     now, dispatched = time.monotonic(), exchange.dispatched
     if dispatched is None:
         dispatched = now
-    lines = timing_lines(dispatched - exchange.received, now - dispatched, exchange.attempts_made)
-    if exchange.reservation is not None or exchange.mount.profile.page:
-        lines += rate_lines(exchange, now)
-    return lines
+    if exchange.mount.profile.page == caicaini.NAME:
+        lines = answer_lines(dispatched - exchange.received, now - dispatched, exchange.attempts_made, None, now)
+        return lines + "".join([f"\r\n{name}: {value}" for name, value in rate_headers(exchange, now)])
+    return answer_lines(
+        dispatched - exchange.received, now - dispatched, exchange.attempts_made, exchange.reservation, now
+    )
 
 
 def rate_headers(exchange: Exchange, now: float) -> Sequence[tuple[str, str]]:
@@ -53,10 +55,3 @@ def rate_headers(exchange: Exchange, now: float) -> Sequence[tuple[str, str]]:
     if exchange.mount.profile.page == caicaini.NAME:
         return caicaini.rate_headers(headers, exchange.group)
     return headers
-
-
-def rate_lines(exchange: Exchange, now: float) -> str:
-    """Say the same as lines of a head, each with its CRLF before it."""
-    if exchange.reservation is not None and exchange.mount.profile.page != caicaini.NAME:
-        return exchange.reservation.lines(now)
-    return "".join([f"\r\n{name}: {value}" for name, value in rate_headers(exchange, now)])

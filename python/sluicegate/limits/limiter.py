@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from sluicegate._native import Purse, Tariff
 from sluicegate.config import UNLIMITED, ConfigError, Problem
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import socket
 
     from sluicegate._native import Ask, Reservation
-    from sluicegate.config import Allowance, Settings
+    from sluicegate.config import Allowance, Model, Settings
     from sluicegate.exchange import Priced
     from sluicegate.limits.counts import Counts
     from sluicegate.limits.lease import Kind
@@ -53,22 +53,26 @@ _WORDS: Final[dict[Kind, tuple[str, str]]] = {
 _COSTS: Final = frozenset({"dollars", "credits"})
 #: Seconds after which a stream may have ended: nobody knows when one will.
 _SOON: Final = 1.0
-#: Pairs of a caller and a model whose limits are kept at hand.
-_KNOWN: Final = 4096
+#: Pairs of a caller and a model whose limits are kept at hand, 1 KB each.
+_KNOWN: Final = 16384
 
 
-class Limits:
-    """All limits of a caller's requests for a model, made once for as long as both allowances are the same."""
+class Limits(Purse):
+    """All limits of a caller's requests for a model, made once for as long as both are the same.
 
-    __slots__ = ("by_caller", "by_model", "costs", "purse", "shares")
+    ``default`` is how many tokens a request may write if neither it nor the model says.
+    """
 
-    def __init__(
-        self, by_caller: Allowance | None, by_model: Allowance, shares: tuple[Share, ...], rounds: Rounds | None
-    ) -> None:
-        self.by_caller = by_caller
-        self.by_model = by_model
+    __slots__ = ("costs", "model", "shares")
+
+    def __new__(cls, model: Model, shares: tuple[Share, ...], default: int, rounds: Rounds | None) -> Self:
+        """Put together an owner's, a group's and a model's shares."""
+        hear = partial(rounds.hear, shares) if rounds is not None else None
+        return super().__new__(cls, shares, model.max_output, default, hear)
+
+    def __init__(self, model: Model, shares: tuple[Share, ...], default: int, rounds: Rounds | None) -> None:
+        self.model = model
         self.shares = shares
-        self.purse = Purse(shares, partial(rounds.hear, shares) if rounds is not None else None)
         self.costs = not _COSTS.isdisjoint(share.limit.kind for share in shares)
 
 
@@ -84,21 +88,7 @@ class Limiter:
         self._rounds = Rounds(remote, counts) if remote is not None else None
         self._authority = Authority(math.inf)
         self._shares: dict[tuple[Scope, str], tuple[Allowance, tuple[Share, ...]]] = {}
-        self._known: dict[tuple[str, str, str], Limits] = {}
-
-    def of(self, caller: Caller, route: Route) -> Limits | None:
-        """Give the limits of a caller's requests for a model; None if nothing is limited."""
-        by_caller, by_model, group = caller.allowance, route.model.limits, caller.group
-        if by_model is UNLIMITED:
-            if by_caller is None and not group:
-                return None
-            names = (caller.name, group, "")
-        else:
-            names = (caller.name, group, route.name)
-        known = self._known.get(names)
-        if known is None or known.by_caller is not by_caller or known.by_model is not by_model:
-            known = self._limits(names, by_caller, by_model)
-        return known if known.shares else None
+        self._known: dict[tuple[Caller, str], Limits] = {}
 
     async def begin(self) -> None:
         """Take up what was before: connect with who keeps the limits, or ask the store what budgets have spent."""
@@ -112,26 +102,24 @@ class Limiter:
         self._settings = settings
         self._known.clear()
 
-    def reserve(self, limits: Limits, route: Route, ask: Ask, size: int, price: Price) -> Reservation:
-        """Reserve what a request needs, by what it asks and its body's size in bytes.
+    def reserve(self, caller: Caller, route: Route, ask: Ask, price: Price) -> Reservation | None:
+        """Reserve what a caller's request for a model needs; None if nothing is limited.
 
         All of it, or nothing if something is lacking: then the reservation ``waits``, for :meth:`fill`.
         """
-        return limits.purse.reserve(
-            time.monotonic(),
-            ask,
-            size,
-            route.model.max_output,
-            self._settings.reserve_default,
-            _tariff(route, price) if limits.costs else None,
-        )
+        if caller.allowance is None and not caller.group and route.model.limits is UNLIMITED:
+            return None
+        limits = self._known.get((caller, route.name))
+        if limits is None or limits.model is not route.model:
+            limits = self._limits(caller, route)
+        return limits.reserve(time.monotonic(), ask, _tariff(route, price) if limits.costs else None)
 
-    async def fill(self, limits: Limits, reservation: Reservation) -> None:
-        """Ask for what a reservation waits for, then reserve it.
+    async def fill(self, caller: Caller, route: Route, reservation: Reservation) -> None:
+        """Ask for what a reservation waits for that was just made, then reserve it.
 
         Raises LimitReached, BudgetSpent or LimitsUnavailable, whose headers say more.
         """
-        now = time.monotonic()
+        limits, now = self._known[caller, route.name], time.monotonic()
         missing = [(limits.shares[place], units) for place, units in reservation.lacking(now)]
         if self._rounds is None:
             clock = Clock(now, time.time())
@@ -153,19 +141,19 @@ class Limiter:
         if self._rounds is not None:
             await self._rounds.close()
 
-    def _limits(self, names: tuple[str, str, str], by_caller: Allowance | None, by_model: Allowance) -> Limits:
-        caller, group, model = names
+    def _limits(self, caller: Caller, route: Route) -> Limits:
         shares: tuple[Share, ...] = ()
-        if by_caller is not None:
-            shares += self._of("key", caller, by_caller)
-        if group and (together := self._settings.groups.get(group)) is not None:
-            shares += self._of("group", group, together)
-        if by_model is not UNLIMITED:
-            shares += self._of("model", model, by_model)
+        if caller.allowance is not None:
+            shares += self._of("key", caller.name, caller.allowance)
+        if (together := self._settings.groups.get(caller.group)) is not None:
+            shares += self._of("group", caller.group, together)
+        if route.model.limits is not UNLIMITED:
+            shares += self._of("model", route.name, route.model.limits)
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        known = self._known[names] = Limits(by_caller, by_model, shares, self._rounds)
-        return known
+        limits = Limits(route.model, shares, self._settings.reserve_default, self._rounds)
+        self._known[caller, route.name] = limits
+        return limits
 
     def _of(self, scope: Scope, owner: str, allowance: Allowance) -> tuple[Share, ...]:
         known = self._shares.get((scope, owner))

@@ -28,9 +28,9 @@ _TOKEN = re.compile(r"[!-~]+", re.ASCII)
 ANY_MODEL = ("*",)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all.
+    """Who asks. ``models`` are names; ``prefix/*`` is all below, ``*`` is all. None is equal to another.
 
     ``allowance`` is how much it may use, None if that is not limited; ``group`` has limits of its own. ``stored``: its
     key is in the store, which may have more to say of it.

@@ -55,10 +55,9 @@ impl Answer<'_> {
     }
 }
 
-/// `Server-Timing` in tenths of a millisecond, by times in seconds, and how many attempts there were: lines of a head, each
-/// with its CRLF before it.
-pub fn timing_lines(gateway: f64, upstream: f64, attempts: u64) -> String {
-    let mut lines = String::with_capacity(96);
+/// Writes `Server-Timing` in tenths of a millisecond, by times in seconds, and how many attempts there were: lines of a
+/// head, each with its CRLF before it.
+pub fn write_timing(lines: &mut String, gateway: f64, upstream: f64, attempts: u64) {
     let mut numbers = itoa::Buffer::new();
     for (name, seconds) in [("\r\nServer-Timing: gateway;dur=", gateway), (", upstream;dur=", upstream)] {
         let tenths = ((seconds * 1e4).round() as i64).max(0).unsigned_abs();
@@ -69,12 +68,11 @@ pub fn timing_lines(gateway: f64, upstream: f64, attempts: u64) -> String {
     }
     lines.push_str("\r\nX-Sluicegate-Attempts: ");
     lines.push_str(numbers.format(attempts));
-    lines
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{timing_lines, Answer};
+    use super::{write_timing, Answer};
 
     #[test]
     fn times() {
@@ -85,10 +83,12 @@ mod tests {
             (-1.0, f64::NAN, 1, ["0.0", "0.0", "1"]),
         ] {
             let [here, there, tried] = expected;
-            let lines = format!(
+            let expected = format!(
                 "\r\nServer-Timing: gateway;dur={here}, upstream;dur={there}\r\nX-Sluicegate-Attempts: {tried}"
             );
-            assert_eq!(lines, timing_lines(gateway, upstream, attempts));
+            let mut lines = String::new();
+            write_timing(&mut lines, gateway, upstream, attempts);
+            assert_eq!(expected, lines);
         }
     }
 

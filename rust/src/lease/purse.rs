@@ -6,8 +6,6 @@
 use super::{counted, Kind, Share, MOST};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that the lines of two kinds of limits have room in.
-const LINES: usize = 384;
 /// Bytes of a request's JSON for one token of its prompt: English text has 4.5 characters to a token, other tongues and
 /// code fewer, and JSON adds its own.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -95,6 +93,11 @@ impl Purse {
         Self { shares: shares.into_iter().map(known).collect() }
     }
 
+    /// Whether it has no shares.
+    pub fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
+
     /// Whether any of them counts this.
     pub fn counts(&self, kind: Kind) -> bool {
         self.shares.iter().any(|(its, _)| *its == kind)
@@ -162,11 +165,10 @@ impl Purse {
         taken.iter().filter_map(note).collect()
     }
 
-    /// `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of several limits, the one with least left.
+    /// Writes `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`: of several limits, the one with least left.
     ///
     /// Each stands as a line of a head, with its CRLF before it. A reset is written as a Go duration of whole seconds.
-    pub fn lines(&self, now: f64) -> String {
-        let mut lines = String::with_capacity(LINES);
+    pub fn write(&self, lines: &mut String, now: f64) {
         let mut digits = itoa::Buffer::new();
         for (kind, names) in TOLD {
             let of_it = self.shares.iter().filter(|(its, _)| *its == kind);
@@ -182,7 +184,6 @@ impl Purse {
             }
             lines.push('s');
         }
-        lines
     }
 
     /// What a request needs of each share it draws from, never more than the whole limit: that is what it waits for at

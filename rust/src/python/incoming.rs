@@ -4,6 +4,11 @@ use crate::http1::{incoming, whole};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
+use super::lease::Reservation;
+
+/// Bytes that an answer's own lines have room in.
+const LINES: usize = 512;
+
 /// Reads the plainest of requests; made once with the bound of a head and the headers that go through.
 #[pyclass(frozen, module = "sluicegate._native")]
 pub struct Heads {
@@ -110,9 +115,21 @@ pub fn answer_bytes<'py>(
     PyBytes::new(py, &answer.bytes(body, bodiless))
 }
 
-/// Headers that tell how many seconds a request took here and up there, and how often it was tried.
+/// Headers that tell how many seconds a request took here and up there, how often it was tried, and how its limits stand.
 #[pyfunction]
-#[pyo3(signature = (gateway, upstream, attempts, /))]
-pub fn timing_lines(py: Python<'_>, gateway: f64, upstream: f64, attempts: u64) -> Bound<'_, PyString> {
-    PyString::new(py, &whole::timing_lines(gateway, upstream, attempts))
+#[pyo3(signature = (gateway, upstream, attempts, reservation, now, /))]
+pub fn answer_lines<'py>(
+    py: Python<'py>,
+    gateway: f64,
+    upstream: f64,
+    attempts: u64,
+    reservation: Option<&Reservation>,
+    now: f64,
+) -> Bound<'py, PyString> {
+    let mut lines = String::with_capacity(LINES);
+    whole::write_timing(&mut lines, gateway, upstream, attempts);
+    if let Some(reservation) = reservation {
+        reservation.write(&mut lines, now);
+    }
+    PyString::new(py, &lines)
 }

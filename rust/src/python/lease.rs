@@ -97,9 +97,12 @@ impl Share {
 }
 
 /// All that one caller's requests for one model draw from.
-#[pyclass(frozen, module = "sluicegate._native")]
+#[pyclass(frozen, subclass, module = "sluicegate._native")]
 pub struct Purse {
     core: lease::Purse,
+    /// Tokens that the model writes at most, and that stand where neither that nor the request says how many.
+    most: Option<u64>,
+    default: u64,
     hear: Option<Py<PyAny>>,
 }
 
@@ -107,23 +110,20 @@ pub struct Purse {
 impl Purse {
     /// `hear` is told what whoever talks with the authority has to know.
     #[new]
-    #[pyo3(signature = (shares, hear=None))]
-    fn new(shares: Vec<PyRef<'_, Share>>, hear: Option<Py<PyAny>>) -> Self {
-        Self { core: lease::Purse::new(shares.iter().map(|share| Arc::clone(&share.0)).collect()), hear }
+    #[pyo3(signature = (shares, most, default, hear=None))]
+    fn new(shares: Vec<PyRef<'_, Share>>, most: Option<u64>, default: u64, hear: Option<Py<PyAny>>) -> Self {
+        let core = lease::Purse::new(shares.iter().map(|share| Arc::clone(&share.0)).collect());
+        Self { core, most, default, hear }
     }
 
-    /// Reserves all that a request may need, or nothing: then the reservation waits.
-    #[pyo3(signature = (now, ask, size, most, default, tariff, /))]
-    fn reserve(
-        purse: &Bound<'_, Self>,
-        now: f64,
-        ask: &Ask,
-        size: u64,
-        most: Option<u64>,
-        default: u64,
-        tariff: Option<&Tariff>,
-    ) -> PyResult<Reservation> {
-        let (prompt, output) = lease::estimate(size, ask.max_tokens(), most, default, ask.choices());
+    /// Reserves all that a request may need, or nothing: then the reservation waits. None of no shares.
+    #[pyo3(signature = (now, ask, tariff, /))]
+    fn reserve(purse: &Bound<'_, Self>, now: f64, ask: &Ask, tariff: Option<&Tariff>) -> PyResult<Option<Reservation>> {
+        let its = purse.get();
+        if its.core.is_empty() {
+            return Ok(None);
+        }
+        let (prompt, output) = lease::estimate(ask.size(), ask.max_tokens(), its.most, its.default, ask.choices());
         let units = |amount: u64| i64::try_from(amount).map_or(MOST, counted);
         let (dollars, credits) =
             tariff.map_or((0, None), |tariff| tariff.bill(prompt.unsigned_abs(), output.unsigned_abs(), 0, 0, 0));
@@ -136,7 +136,7 @@ impl Purse {
         let reservation =
             Reservation { purse: purse.clone().unbind(), demand, prompt, output, parts: Mutex::new(None) };
         reservation.take(purse.py(), now)?;
-        Ok(reservation)
+        Ok(Some(reservation))
     }
 }
 
@@ -195,15 +195,11 @@ impl Reservation {
         self.purse.get().core.refuse(&self.demand, now)
     }
 
-    #[pyo3(signature = (now, /))]
-    fn lines(&self, now: f64) -> String {
-        self.purse.get().core.lines(now)
-    }
-
-    /// The same by name.
+    /// How the limits stand.
     #[pyo3(signature = (now, /))]
     fn headers(&self, now: f64) -> Vec<(String, String)> {
-        let lines = self.lines(now);
+        let mut lines = String::new();
+        self.write(&mut lines, now);
         let named = lines.split("\r\n").filter_map(|line| line.split_once(": "));
         named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
@@ -230,6 +226,11 @@ impl Reservation {
 }
 
 impl Reservation {
+    /// The same as lines of a head, each with its CRLF before it.
+    pub(super) fn write(&self, lines: &mut String, now: f64) {
+        self.purse.get().core.write(lines, now);
+    }
+
     fn parts(&self) -> MutexGuard<'_, Option<Vec<lease::Taken>>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }

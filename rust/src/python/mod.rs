@@ -60,7 +60,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(lease::units, module)?)?;
     module.add_function(wrap_pyfunction!(request::request_lines, module)?)?;
     module.add_function(wrap_pyfunction!(incoming::answer_bytes, module)?)?;
-    module.add_function(wrap_pyfunction!(incoming::timing_lines, module)?)?;
+    module.add_function(wrap_pyfunction!(incoming::answer_lines, module)?)?;
     module.add_function(wrap_pyfunction!(metrics::exposition, module)?)?;
     module.add_function(wrap_pyfunction!(rows::read_spool, module)?)?;
     module.add_function(wrap_pyfunction!(rows::unknown, module)?)?;

@@ -85,6 +85,13 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// Bytes of the body.
+    pub(super) fn size(&self) -> u64 {
+        self.body.len() as u64
+    }
+}
+
 /// A request body with its replacements, as slices: the caller's bytes are not copied.
 #[pyclass(frozen, module = "sluicegate._native")]
 pub struct Segments {
