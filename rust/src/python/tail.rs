@@ -63,8 +63,9 @@ impl Tail {
     #[pyo3(signature = (path, /))]
     fn begin(&self, py: Python<'_>, path: PathBuf) -> PyResult<i32> {
         let made = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+        let made = made.map_err(|error| raised(py, &error))?;
         let mut state = self.state();
-        let before = state.file.replace(made.map_err(|error| raised(py, &error))?);
+        let before = state.file.replace(made);
         (state.offset, state.torn) = (0, false);
         Ok(descriptor(before))
     }
@@ -77,7 +78,8 @@ impl Tail {
     /// Appends a record. Raises `OSError`, and then nothing was.
     #[pyo3(signature = (record, /))]
     fn append(&self, py: Python<'_>, record: &[u8]) -> PyResult<()> {
-        self.state().append(record).map_err(|error| raised(py, &error))
+        let done = self.state().append(record); // the lock is free again: what follows is Python
+        done.map_err(|error| raised(py, &error))
     }
 
     #[pyo3(signature = (length, /))]
