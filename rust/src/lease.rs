@@ -110,6 +110,8 @@ pub struct Share {
     short: bool,
     /// Somebody reports it from time to time.
     watched: bool,
+    /// What stands before the units left, in the lines of a head that tell of it.
+    told: String,
 }
 
 /// A count as it may be used: not negative, not above [`MOST`].
@@ -146,6 +148,11 @@ impl Limit {
     pub fn lease(&self) -> i64 {
         (self.capacity / PARTS).max(1)
     }
+
+    fn told(&self) -> String {
+        let (capacity, kind) = (self.capacity, self.kind.name());
+        format!("\r\nx-ratelimit-limit-{kind}: {capacity}\r\nx-ratelimit-remaining-{kind}: ")
+    }
 }
 
 // === impl Share ===
@@ -170,6 +177,7 @@ impl Share {
             heard: 0,
             short: false,
             watched: false,
+            told: limit.told(),
         }
     }
 
@@ -213,6 +221,7 @@ impl Share {
         let capacity = counted(capacity);
         let more = capacity - self.limit.capacity;
         self.limit.capacity = capacity;
+        self.told = self.limit.told();
         self.free = if self.whole { counted(self.free + more) } else { self.free.min(self.limit.lease()) };
     }
 

@@ -9,21 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of a request's JSON for one token of its prompt: English text has 4.5 characters to a token, other tongues and
 /// code fewer, and JSON adds its own.
 const BYTES_PER_TOKEN: u64 = 4;
-/// What is told of which kinds of limits, in which lines: capacity, what is left, when all is.
-const TOLD: [(Kind, [&str; 3]); 2] = [
-    (
-        Kind::Requests,
-        [
-            "\r\nx-ratelimit-limit-requests: ",
-            "\r\nx-ratelimit-remaining-requests: ",
-            "\r\nx-ratelimit-reset-requests: ",
-        ],
-    ),
-    (
-        Kind::Tokens,
-        ["\r\nx-ratelimit-limit-tokens: ", "\r\nx-ratelimit-remaining-tokens: ", "\r\nx-ratelimit-reset-tokens: "],
-    ),
-];
+/// Which kinds of limits are told of, each with what stands before its reset.
+const TOLD: [(Kind, &str); 2] =
+    [(Kind::Requests, "\r\nx-ratelimit-reset-requests: "), (Kind::Tokens, "\r\nx-ratelimit-reset-tokens: ")];
 
 /// What a request reserves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -112,7 +100,9 @@ impl Purse {
             let window = share.take(units);
             Taken { place, window, units }
         };
-        Some(self.wants(demand).map(take).collect())
+        let mut taken = Vec::with_capacity(self.shares.len());
+        taken.extend(self.wants(demand).map(take));
+        Some(taken)
     }
 
     /// Which shares must be filled up before such a request may be admitted, and by how many units.
@@ -170,18 +160,15 @@ impl Purse {
     /// Each stands as a line of a head, with its CRLF before it. A reset is written as a Go duration of whole seconds.
     pub fn write(&self, lines: &mut String, now: f64) {
         let mut digits = itoa::Buffer::new();
-        for (kind, names) in TOLD {
+        for (kind, reset) in TOLD {
             let of_it = self.shares.iter().filter(|(its, _)| *its == kind);
-            let figures = of_it.map(|(_, share)| {
-                let share = open(share);
-                (share.remaining(now), share.limit.capacity, share.ends)
-            });
-            let Some((left, capacity, ends)) = figures.min_by_key(|(left, ..)| *left) else { continue };
-            let seconds = (ends - now).ceil().max(0.0) as i64;
-            for (name, figure) in names.into_iter().zip([capacity, left, seconds]) {
-                lines.push_str(name);
-                lines.push_str(digits.format(figure));
-            }
+            let figures = of_it.map(|(_, share)| (open(share).remaining(now), share));
+            let Some((left, share)) = figures.min_by_key(|(left, _)| *left) else { continue };
+            let share = open(share);
+            lines.push_str(&share.told);
+            lines.push_str(digits.format(left));
+            lines.push_str(reset);
+            lines.push_str(digits.format((share.ends - now).ceil().max(0.0) as i64));
             lines.push('s');
         }
     }

@@ -7,7 +7,7 @@ use crate::lease::{self, counted, Demand, Grant, Kind, Limit, Note, Used, MOST};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Statuses under which an upstream worked on a request though it may not have said how much: a client that left is 499.
@@ -241,15 +241,17 @@ impl Reservation {
         let py = exchange.0.py();
         let attempts = exchange.of(intern!(py, "attempts"))?;
         let attempts = attempts.0.cast::<PyList>()?;
-        if attempts.is_empty() && exchange.of(intern!(py, "attempt_started"))?.0.is_none() {
-            return Ok(0);
-        }
         let (input, output) = reported(&exchange.of(intern!(py, "usage"))?)?;
         let mut total = input.unwrap_or(0) + output.unwrap_or(0);
-        if (input.is_none() || output.is_none()) && REACHED.contains(&exchange.count(intern!(py, "status"))?) {
-            let events = units(&exchange.of(intern!(py, "events"))?.0)?;
-            total += if input.is_none() { self.prompt } else { 0 };
-            total += if output.is_none() { events.min(self.output) } else { 0 };
+        if input.is_none() || output.is_none() {
+            if attempts.is_empty() && exchange.of(intern!(py, "attempt_started"))?.0.is_none() {
+                return Ok(0);
+            }
+            if REACHED.contains(&exchange.count(intern!(py, "status"))?) {
+                let events = units(&exchange.of(intern!(py, "events"))?.0)?;
+                total += if input.is_none() { self.prompt } else { 0 };
+                total += if output.is_none() { events.min(self.output) } else { 0 };
+            }
         }
         for attempt in attempts {
             let attempt = Named(attempt);
@@ -267,8 +269,7 @@ fn reported(usage: &Named<'_>) -> PyResult<(Option<i64>, Option<i64>)> {
     let py = usage.0.py();
     let tokens = usage.of(intern!(py, "tokens"))?;
     let known = |provenance, figure| {
-        let none = usage.text(provenance)?.as_ref() == "none";
-        if none {
+        if usage.of(provenance)?.0.cast::<PyString>()?.to_str()? == "none" {
             Ok(None)
         } else {
             units(&tokens.of(figure)?.0).map(Some)
