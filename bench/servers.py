@@ -321,7 +321,7 @@ class Accounting(Sluicegate):
         # Asking the gateway would cost it CPU of its own.
         store = self.folder / self.name / "rows.db"
         with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("SELECT count(*) FROM requests").fetchone()[0])
+            return int(connection.execute("SELECT count(*) FROM request_rows").fetchone()[0])
 
     @override
     def wait_for_rows(self, due: int) -> None:

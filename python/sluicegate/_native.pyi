@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 from aiohttp.web import RequestHandler
 
@@ -14,6 +14,9 @@ __all__ = [
     "Ask",
     "Bank",
     "Connection",
+    "Database",
+    "DatabaseError",
+    "Ends",
     "Head",
     "Heads",
     "Outcome",
@@ -34,10 +37,8 @@ __all__ = [
     "answer_lines",
     "build_profile",
     "exposition",
-    "read_spool",
     "request_lines",
     "units",
-    "unknown",
     "version",
 ]
 
@@ -52,6 +53,9 @@ class Panic(BaseException):
 
 class Refused(ValueError):
     """A request body that cannot be served; its arguments are a code, the parameter or None, and words."""
+
+class DatabaseError(Exception):
+    """SQLite did not do it; its own words."""
 
 @final
 class Ask:
@@ -700,22 +704,70 @@ class Tail:
     @waits.setter
     def waits(self, waits: bool, /) -> None: ...
 
+@final
+class Ends:
+    """What a piece of a spool holds: requests that ended, each one row of the store, and what stood beside them."""
+
+    def __new__(cls, data: bytes, instance: str) -> Ends:
+        """Reads the whole frames at the beginning of ``data``, which is of the spool called ``instance``."""
+
+    @staticmethod
+    def unseen(admitted: Sequence[tuple[int, bytes]], instance: str, /) -> Ends:
+        """Makes ends of requests that nobody saw end, by the sequences and records of their admissions."""
+
+    def __len__(self) -> int: ...
+    @property
+    def damaged(self) -> int:
+        """How many frames could not be read."""
+
+    @property
+    def end(self) -> int:
+        """Where the last whole frame ends."""
+
+    @property
+    def unbelievable(self) -> bool:
+        """Whether what stands there can never become a frame."""
+
+    def among(self, sequences: Sequence[int], /) -> list[int]:
+        """Those of these sequences that ended here."""
+
+    @property
+    def admitted(self) -> dict[int, bytes]:
+        """The records of admissions that have no end here, by their sequences."""
+
+    def rows(self) -> list[tuple[str | int | None, ...]]:
+        """The rows, each with all columns of the store."""
+
+    def sums(self, sequences: set[int], /) -> list[tuple[str | int, ...]]:
+        """The sums of those with one of these sequences: days since 1970, then the rest of GROUPS, then FIGURES."""
+
+@final
+class Database:
+    """An SQLite database. Methods block, without the interpreter's lock, and raise DatabaseError."""
+
+    def __new__(cls, path: str, create: bool, patience: float) -> Database:
+        """Opens a file; ``patience`` in seconds of waiting for somebody else's transaction."""
+
+    def ask(self, statement: str, values: Sequence[str | int | None] = ..., /) -> list[tuple[Any, ...]]:
+        """Does what one statement says, and gives the rows that it gives. Raises TypeError for other values."""
+
+    def insert(self, ends: Ends, of_kind: str, of_row: str, /) -> list[tuple[str | int, ...]]:
+        """Inserts ends and gives the sums of those that were new, as :meth:`Ends.sums` does.
+
+        ``of_kind`` is given the day since 1970 and what rows have in common, and gives a number; ``of_row`` is given
+        instance, sequence, that number, and what each row has of its own.
+        """
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction was begun and has not ended."""
+
+    def close(self) -> None:
+        """Disconnects."""
+
 def answer_lines(gateway: float, upstream: float, attempts: int, reservation: object, now: float, /) -> str:
     """Headers that tell how many seconds a request took here and up there, how often it was tried, and how the limits
     of its :class:`Reservation` stand at ``now``, if that is not None.
 
     Each line has its CRLF before it. Of the limits, as :meth:`Reservation.headers`.
     """
-
-def read_spool(
-    data: bytes, instance: str, /
-) -> tuple[list[tuple[tuple[str | int, ...], tuple[list[int] | list[str] | None, ...]]], dict[int, bytes], int, int, bool]:
-    """The whole frames at the beginning of a piece of a spool.
-
-    Gives the store's rows of those that ended, by what they have in common (see Alike), the records of other admissions
-    by their sequences, how many frames could not be read, where the last whole one ends, and whether what stands there
-    can never become one.
-    """
-
-def unknown(record: bytes, /) -> tuple[str | int | None, ...] | None:
-    """The columns, but for instance and sequence, of a request whose end nobody saw; None: that is no admission."""

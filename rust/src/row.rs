@@ -9,6 +9,7 @@
 //! - Times are told to the microsecond.
 
 mod counts;
+mod ends;
 mod json;
 mod record;
 #[cfg(test)]
@@ -16,8 +17,9 @@ mod tests;
 
 use crate::dialect::Tokens;
 pub use counts::{Counts, Families};
+pub use ends::{never_ended, read, sums, End, Found, Sum, Value};
 use json::{name, Json};
-pub use record::{admitted, read, unknown, Found, Value};
+pub use record::admitted;
 
 /// The most characters of a string from outside.
 const LONGEST: usize = 256;

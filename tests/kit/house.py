@@ -49,7 +49,7 @@ AIOHTTP_ROOMS = {"web", "demo"}
 # where they are written.
 # `errors`: a panic of the core's is a fault like any other.
 # `limits`: what a request reserves and settles is counted where its bytes are, in one call each.
-NATIVE_ROOMS = {"errors", "upstream", "telemetry", "dialects", "ledger", "limits", "web"}
+NATIVE_ROOMS = {"errors", "upstream", "telemetry", "dialects", "ledger", "store", "limits", "web"}
 VENDOR_ROOMS = {"dialects", "config", "demo"}
 VENDOR_FILES = {"web/profiles.py"}
 VENDORS = re.compile(

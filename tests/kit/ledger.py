@@ -5,7 +5,7 @@ Records are written and read here by hand: what the gateway makes of them, and o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
@@ -14,13 +14,14 @@ from zlib import crc32
 
 import msgspec
 
+from sluicegate._native import Ends
 from sluicegate.ledger.drain import Drain
 from sluicegate.ledger.spool import Spool
 from sluicegate.store.interface import COLUMNS, Row, Store
 from sluicegate.store.sqlite import Sqlite
 
 #: Kinds of records, and their frames: length and CRC, then kind and sequence.
-ADM, FIN = 0x11, 0x12
+ADM, FIN = 0x11, 0x13
 _HEAD, _KIND, _BOTH = Struct("<II"), Struct("<BQ"), Struct("<IIBQ")
 #: A frame as read: its kind (0 if it is damaged), its sequence, the record's bytes, and where it ends.
 Frame = tuple[int, int, bytes, int]
@@ -46,9 +47,22 @@ class Finished(msgspec.Struct, frozen=True, gc=False, array_like=True):
     received_at: int
     id: str
     upstream_request_id: str
+    duration: int
+    attempts: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost: int | None
+    credits: int | None
+    first_content: int | None
+    bytes_in: int
+    bytes_out: int
+    upstream_bytes_in: int
+    upstream_bytes_out: int
     endpoint: str
     stream: bool
-    duration: int
     caller: str
     caller_group: str
     requested_model: str
@@ -56,26 +70,13 @@ class Finished(msgspec.Struct, frozen=True, gc=False, array_like=True):
     target: str
     upstream_model: str
     credential: str
-    attempts: str
     status: int
     error_code: str
     outcome: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
     input_provenance: str
     output_provenance: str
-    cost: int | None
-    credits: int | None
     price: str
     configuration: str
-    first_content: int | None
-    bytes_in: int
-    bytes_out: int
-    upstream_bytes_in: int
-    upstream_bytes_out: int
 
 
 def frame(sequence: int, record: Admitted | Finished) -> bytes:
@@ -204,6 +205,18 @@ def fill(into: Spool, script: str) -> None:
             into.admit(frame(number, admitted(number)))
         else:
             into.finish(frame(number, finished(number)))
+
+
+def ends(rows: Iterable[Row]) -> Ends:
+    """Rows of the store's columns, all of the first one's instance, as its spool would bring them."""
+    found = list(rows)
+    named = [dict(zip(COLUMNS, row, strict=True)) for row in found]
+    made = [
+        frame(row.pop("sequence"), Finished(**row))
+        for row in (row | {"stream": bool(row["stream"])} for row in named)
+        if row.pop("instance") is not None
+    ]
+    return Ends(b"".join(made), found[0][0])
 
 
 def drained(path: Path, store: Store) -> Drain:

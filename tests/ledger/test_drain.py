@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import shutil
-import sqlite3
 from typing import Any
 
 import pytest
 from tests.kit.ledger import (
+    FIN,
     admitted,
     column,
     drained,
@@ -23,6 +23,7 @@ from tests.kit.ledger import (
     sqlite,
 )
 
+from sluicegate._native import Database
 from sluicegate.ledger import segments
 from sluicegate.ledger.drain import Drain
 from sluicegate.store.interface import GROUPS, Store
@@ -75,7 +76,7 @@ def test_a_spool_cut_at_every_byte_gives_every_whole_record_once(full: Path, tmp
                     segments.segment_file(copy, whole).write_bytes(bytes_of_it)
                 segments.segment_file(copy, number).write_bytes(data[:cut])
                 seen = before + [one[:2] for one in frames(data[:cut])]
-                ended = {sequence for kind, sequence in seen if kind == 0x12}
+                ended = {sequence for kind, sequence in seen if kind == FIN}
                 expected[name] = [
                     (sequence, "completed" if sequence in ended else "unknown")
                     for sequence in sorted({sequence for _, sequence in seen})
@@ -114,13 +115,12 @@ class Mortal:
 
 
 class Statements:
-    """A connection that dies with its process."""
+    """A database that dies with its process."""
 
-    def __init__(self, connection: sqlite3.Connection, mortal: Mortal) -> None:
-        self.raw = connection
-        self.execute = mortal.doing(connection.execute)
-        self.executemany = mortal.doing(connection.executemany)
-        self.close = connection.close
+    def __init__(self, database: Database, mortal: Mortal) -> None:
+        self.ask = mortal.doing(database.ask)
+        self.insert = mortal.doing(database.insert)
+        self.close = database.close
         self.in_transaction = False  # a dead process rolls nothing back
 
 
@@ -128,9 +128,9 @@ def live(path: Path, file: Path, life: int, monkeypatch: pytest.MonkeyPatch) -> 
     """Carries a spool until the writer dies of so many statements and removals; whether it lived to the end."""
     mortal, store = Mortal(life), Sqlite(str(file))
     store.open()
-    connection = store._connection
-    assert connection is not None
-    store._connection = Statements(connection, mortal)  # type: ignore[assignment]
+    database = store._database
+    assert database is not None
+    store._database = Statements(database, mortal)  # type: ignore[assignment]
     with monkeypatch.context() as patched:
         for name in ("remove_segment", "remove_instance"):
             patched.setattr(segments, name, mortal.doing(getattr(segments, name)))
@@ -140,7 +140,7 @@ def live(path: Path, file: Path, life: int, monkeypatch: pytest.MonkeyPatch) -> 
         except Stopped:
             return False
         finally:
-            connection.close()
+            database.close()
     return True
 
 
@@ -231,7 +231,7 @@ def test_damage_is_counted_and_costs_no_more_than_it_must(kind: str, full: Path,
         rows = dict(outcomes(store, full.name))
 
     lost = {"a bit": whole[1:2], "a length": whole[1:], "all of it": whole}[kind]
-    ends = [sequence for one, sequence, _, _ in lost if one == 0x12]
+    ends = [sequence for one, sequence, _, _ in lost if one == FIN]
     assert all(rows.get(sequence) in (None, "unknown") for sequence in ends)
     kept = set(range(1, 10)) - {sequence for _, sequence, _, _ in lost}
     assert kept <= rows.keys()

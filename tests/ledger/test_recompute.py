@@ -14,13 +14,13 @@ from typing import Any
 from click.testing import CliRunner
 import pytest
 from tests.kit.exact import Figures, nano_dollars, whole_credits
-from tests.kit.ledger import NOON, finished, sqlite
+from tests.kit.ledger import NOON, ends, finished, sqlite
 
 from sluicegate.cli import main
 from sluicegate.config import load
 from sluicegate.ledger.prices import Prices
 from sluicegate.ledger.report import in_dollars
-from sluicegate.store.interface import COLUMNS, Batch, Place, alike
+from sluicegate.store.interface import COLUMNS, SAME, Batch, Place
 
 CREDITS = {"per_dollar": "98765.4321", "rounding": "up"}
 TIERS = [{"above": 100_000, "input": "0.333333333", "output": "1.2"}, {"above": 150_000, "cached_input": "0.1"}]
@@ -110,7 +110,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, chance = Prices(load(file, {})), random.Random(5)
     with sqlite(folder) as store:
         store.remember_prices(made.kept)
-        store.write(Batch("i", alike([row(number, chance, made) for number in range(ROWS)]), Place(1, 1)))
+        store.write(Batch("i", ends([row(number, chance, made) for number in range(ROWS)]), Place(1, 1)))
     return folder
 
 
@@ -124,8 +124,7 @@ def gate(day: Path, tmp_path: Path) -> Path:
 def changed(gate: Path, statement: str) -> None:
     """Somebody changes the store."""
     connection = sqlite3.connect(gate.parent / "ledger.db")
-    with connection:
-        connection.execute(statement)
+    connection.executescript(statement)
     connection.close()
 
 
@@ -147,18 +146,26 @@ def test_a_days_cost_comes_out_to_the_nano_dollar(gate: Path) -> None:
     assert (0, "[]\n") == asked(gate, "--format", "json")[:2]
 
 
+def priced_as(price: str) -> str:
+    """Statements that make one row's kind another, of another price."""
+    as_it_is, other = (", ".join(price if name == "price" else name for name in SAME) for price in ("price", price))
+    return (
+        f"INSERT INTO kinds (last_day, {as_it_is}) SELECT last_day, {other} FROM kinds "
+        "WHERE id = (SELECT kind FROM request_rows WHERE sequence = {0}); "
+        "UPDATE request_rows SET kind = last_insert_rowid() WHERE sequence = {0}"
+    )
+
+
 DIFFERENT = {
-    "a nano-dollar more": "UPDATE requests SET cost = cost + 1 WHERE sequence = {}",
-    "a credit less": "UPDATE requests SET credits = credits - 1 WHERE sequence = {}",
-    "a token more": "UPDATE requests SET input_tokens = input_tokens + 1000 WHERE sequence = {}",
-    "no cost": "UPDATE requests SET cost = NULL WHERE sequence = {}",
-    "an attempt that is forgotten": "UPDATE requests SET attempts = '' WHERE sequence = {}",
-    "attempts whose figures were cut": 'UPDATE requests SET attempts = \'[["a/tiers",""]]\' WHERE sequence = {}',
-    "a price that is not kept": "UPDATE requests SET price = 'gone' WHERE sequence = {}",
-    "another price": (
-        "UPDATE requests SET price = (SELECT min(price) FROM requests WHERE target = 'a/full') WHERE sequence = {}"
-    ),
-    "a cost without a price": "UPDATE requests SET price = '' WHERE sequence = {}",
+    "a nano-dollar more": "UPDATE request_rows SET cost = cost + 1 WHERE sequence = {}",
+    "a credit less": "UPDATE request_rows SET credits = credits - 1 WHERE sequence = {}",
+    "a token more": "UPDATE request_rows SET input_tokens = input_tokens + 1000 WHERE sequence = {}",
+    "no cost": "UPDATE request_rows SET cost = NULL WHERE sequence = {}",
+    "an attempt that is forgotten": "UPDATE request_rows SET attempts = '' WHERE sequence = {}",
+    "attempts whose figures were cut": 'UPDATE request_rows SET attempts = \'[["a/tiers",""]]\' WHERE sequence = {}',
+    "a price that is not kept": priced_as("'gone'"),
+    "another price": priced_as("(SELECT min(price) FROM kinds WHERE target = 'a/full')"),
+    "a cost without a price": priced_as("''"),
 }
 
 
@@ -201,7 +208,7 @@ def test_a_price_that_was_changed_changes_every_row_that_has_it(gate: Path) -> N
 
 
 def test_only_the_days_that_are_named_are_worked_out(gate: Path) -> None:
-    changed(gate, "UPDATE requests SET cost = 1 WHERE sequence = 7")
+    changed(gate, "UPDATE request_rows SET cost = 1 WHERE sequence = 7")
 
     assert 1 == asked(gate, "--since", "2026-11-22", "--until", "2026-11-22")[0]
     assert (0, "", "0 requests, $0 recomputed, 0 differ\n") == asked(gate, "--since", "2026-11-23")

@@ -8,12 +8,12 @@ from typing import Any
 
 from msgspec.structs import astuple
 import pytest
-from tests.kit.ledger import NOON, finished, frame, spool, sqlite
+from tests.kit.ledger import NOON, ends, finished, frame, spool, sqlite
 from tests.kit.ledger import drained as drain
 
 from sluicegate.ledger.reconcile import Difference, NotAnExport, compare, read_export
 from sluicegate.ledger.report import structs_as_table
-from sluicegate.store.interface import Batch, Place, alike
+from sluicegate.store.interface import Batch, Place
 from sluicegate.store.sqlite import Sqlite
 
 CSV = """request_id,created_at,prompt_tokens,completion_tokens,cost
@@ -170,7 +170,7 @@ def test_attempts_that_were_left_are_requests_of_their_own(
     kept = finished(1, upstream_request_id="up_1", target="b/large", attempts=json.dumps(LEFT), cost=1234)
     entries = [dict(zip(head, (*entry, kept.received_at / 1e6), strict=True)) for entry in export]
     with sqlite(tmp_path) as store:
-        store.write(Batch("i", alike([("i", 1, *astuple(kept))]), Place(1, 1)))
+        store.write(Batch("i", ends([("i", 1, *astuple(kept))]), Place(1, 1)))
         agree, found = compare(store, upstream, read_export(json.dumps(entries), "json", {}))
 
     assert differences == [(one.what, one.upstream_request_id) for one in found]

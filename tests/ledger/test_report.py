@@ -9,11 +9,11 @@ from typing import Any
 
 from click.testing import CliRunner
 import pytest
-from tests.kit.ledger import NOON, finished
+from tests.kit.ledger import NOON, ends, finished
 
 from sluicegate.cli import main
 from sluicegate.ledger import report
-from sluicegate.store.interface import COLUMNS, Batch, Place, alike
+from sluicegate.store.interface import COLUMNS, Batch, Place
 from sluicegate.store.sqlite import Sqlite
 
 GATE: dict[str, Any] = {
@@ -36,7 +36,7 @@ def gate(tmp_path: Path) -> Path:
         row(3, received_at=NOON + DAY),
         row(4, received_at=NOON + DAY, model="*", cost=None, credits=None),
     ]
-    store.write(Batch("i", alike(rows), Place(1, 1)))
+    store.write(Batch("i", ends(rows), Place(1, 1)))
     store.close()
     return file
 
@@ -133,7 +133,7 @@ def test_a_million_rows_answer_within_a_second(tmp_path: Path) -> None:
             one[1], one[at] = number, NOON + number * 2_592_000
             one[model], one[caller] = f"model-{number % 20}", f"key-{number % 50}"
             rows.append(tuple(one))
-        store.write(Batch("i", alike(rows), Place(1, batch)))
+        store.write(Batch("i", ends(rows), Place(1, batch)))
     store.close()
     file = tmp_path / "gate.json"
     file.write_text(json.dumps(GATE), encoding="utf-8")

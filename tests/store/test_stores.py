@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.kit.ledger import NOON, column, drained, every_row, fill, finished, outcomes, spool
+from tests.kit.ledger import NOON, column, drained, ends, every_row, fill, finished, outcomes, spool
 from tests.kit.postgres import Server, server
 
-from sluicegate.store.interface import COLUMNS, GROUPS, Batch, Place, Row, Store, StoreError, alike, migrations
+from sluicegate._native import Database
+from sluicegate.store.interface import COLUMNS, GROUPS, Batch, Place, Row, Store, StoreError, migrations
 from sluicegate.store.keys import KeyRecord
 from sluicegate.store.postgres import Postgres
 from sluicegate.store.sqlite import Sqlite
@@ -68,7 +69,7 @@ def test_rows_come_back_as_they_were_written(make: Make) -> None:
         row(4, input_tokens=2**53 - 1, cost=2**63 - 1, credits=2**63 - 1),
     ]
     store = make()
-    store.write(Batch("i", alike(rows), Place(1, 100)))
+    store.write(Batch("i", ends(rows), Place(1, 100)))
 
     assert rows == every_row(make())
     assert Place(1, 100) == make().place("i")
@@ -76,8 +77,8 @@ def test_rows_come_back_as_they_were_written(make: Make) -> None:
 
 def test_a_batch_written_twice_is_there_once(make: Make) -> None:
     store = make()
-    store.write(Batch("i", alike([row(1), row(2)]), Place(1, 100)))
-    store.write(Batch("i", alike([row(1), row(2), row(3)]), Place(1, 150)))
+    store.write(Batch("i", ends([row(1), row(2)]), Place(1, 100)))
+    store.write(Batch("i", ends([row(1), row(2), row(3)]), Place(1, 150)))
 
     assert [1, 2, 3] == [column(one, "sequence") for one in every_row(store)]
     assert {("2026-11-22", "fast", "a/small", "dev", ""): (3, 300, 150, 60, 15, 30, 3702, 6, 0)} == sums(store)
@@ -85,7 +86,7 @@ def test_a_batch_written_twice_is_there_once(make: Make) -> None:
 
 def test_the_same_request_id_twice_is_two_rows(make: Make) -> None:
     store = make()
-    store.write(Batch("i", alike([row(1, id="same"), row(2, id="same")]), Place(1, 1)))
+    store.write(Batch("i", ends([row(1, id="same"), row(2, id="same")]), Place(1, 1)))
 
     assert ["same", "same"] == [column(one, "id") for one in every_row(store)]
 
@@ -96,7 +97,7 @@ def test_sums_are_kept_apart_by_day_model_target_and_caller(make: Make) -> None:
     store.write(
         Batch(
             "i",
-            alike(
+            ends(
                 [
                     row(1, received_at=midnight - 1),
                     row(2, received_at=midnight),
@@ -125,7 +126,7 @@ def test_sums_stop_where_their_column_ends(make: Make) -> None:
     most = 2**63 - 1
     store = make()
     for place in range(3):
-        store.write(Batch("i", alike([row(place, cost=most, credits=most)]), Place(1, place)))
+        store.write(Batch("i", ends([row(place, cost=most, credits=most)]), Place(1, place)))
 
     (figures,) = sums(store).values()
     assert (3, 300, most, most) == (figures[0], figures[1], figures[6], figures[7])
@@ -134,7 +135,7 @@ def test_sums_stop_where_their_column_ends(make: Make) -> None:
 def test_old_rows_go_and_the_sums_of_their_days_stay(make: Make) -> None:
     store = make()
     store.write(
-        Batch("i", alike([row(number, received_at=NOON + number // 3) for number in range(12_000)]), Place(1, 1))
+        Batch("i", ends([row(number, received_at=NOON + number // 3) for number in range(12_000)]), Place(1, 1))
     )
 
     assert 11_400 == store.expire(NOON + 3800)
@@ -146,7 +147,7 @@ def test_old_rows_go_and_the_sums_of_their_days_stay(make: Make) -> None:
 def test_rows_are_read_page_by_page(make: Make) -> None:
     store = make()
     rows = [row(number, received_at=NOON + number // 4) for number in range(10)]
-    store.write(Batch("i", alike(rows), Place(1, 1)))
+    store.write(Batch("i", ends(rows), Place(1, 1)))
 
     page, found = store.rows(NOON, NOON + 10, 3), []
     while page:
@@ -181,10 +182,10 @@ def test_a_spool_goes_in(make: Make, tmp_path: Path) -> None:
 
 def test_what_still_runs_is_kept_and_forgotten(make: Make) -> None:
     store = make()
-    store.write(Batch("i", [], Place(2, 0), running={1: b"\x00one", 2: b"two"}))
-    store.write(Batch("i", [], Place(2, 0), running={2: b"other"}))
+    store.write(Batch("i", None, Place(2, 0), running={1: b"\x00one", 2: b"two"}))
+    store.write(Batch("i", None, Place(2, 0), running={2: b"other"}))
     assert {1: b"\x00one", 2: b"two"} == store.running("i")
-    store.write(Batch("i", [], Place(2, 9), settled=[1, 7]))
+    store.write(Batch("i", None, Place(2, 9), settled=[1, 7]))
     assert {2: b"two"} == store.running("i")
     store.forget("i")
     assert ({}, Place()) == (store.running("i"), store.place("i"))
@@ -200,17 +201,55 @@ def test_a_closed_store_says_so_and_opens_again(make: Make) -> None:
     assert Place() == store.place("i")
 
 
-def test_both_dialects_have_the_same_tables() -> None:
+def test_both_dialects_have_the_same_tables_but_for_the_rows_of_the_third_migration() -> None:
     sqlite, postgres = migrations("sqlite"), migrations("postgres")
 
-    assert [[one.replace("\n WITHOUT ROWID", "") for one in part] for part in sqlite] == postgres
-    assert 2 == sum(one.endswith("WITHOUT ROWID") for part in sqlite for one in part)
+    assert [[one.replace("\n WITHOUT ROWID", "") for one in part] for part in sqlite[:2]] == postgres[:2]
+    assert 2 == sum(one.endswith("WITHOUT ROWID") for part in sqlite[:2] for one in part)
+    assert ([True], [[]]) == ([bool(part) for part in sqlite[2:]], postgres[2:])
+
+
+def test_a_ledger_of_an_older_version_keeps_its_rows(tmp_path: Path) -> None:
+    file = str(tmp_path / "old.db")
+    rows = [row(number, status=200 + number % 3, cost=number % 2 or None) for number in range(1, 40)]
+    old = Database(file, True, 1.0)
+    for statement in [one for part in migrations("sqlite")[:2] for one in part]:
+        old.ask(statement)
+    for values in rows:
+        old.ask(f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})", values)
+    old.ask("PRAGMA user_version = 2")
+    old.close()
+
+    store = Sqlite(file)
+    store.open()
+    store.write(Batch("i", ends([*rows, row(40)]), Place(1, 1)))
+
+    assert [*rows, row(40)] == every_row(store)
+    assert [(3, "fast", NOON // DAY)] == store._ask(
+        "SELECT count(*), model, last_day FROM kinds GROUP BY model, last_day"
+    )
+    store.close()
+
+
+def test_kinds_of_rows_go_with_the_last_of_them(tmp_path: Path) -> None:
+    store = Sqlite(str(tmp_path / "kinds.db"))
+    store.open()
+    first = [row(1, received_at=NOON), row(2, received_at=NOON, caller="gone"), row(3, received_at=NOON + 2 * DAY)]
+    store.write(Batch("i", ends(first), Place(1, 1)))
+
+    assert 2 == store.expire(NOON + DAY)
+    assert [("dev", NOON // DAY + 2)] == store._ask("SELECT caller, last_day FROM kinds")
+    assert first[2:] == every_row(store)
+    store.write(Batch("i", ends([row(4, received_at=NOON + DAY), row(5, caller="gone")]), Place(1, 2)))
+    assert [("dev", NOON // DAY + 2), ("gone", NOON // DAY)] == store._ask("SELECT caller, last_day FROM kinds")
+    assert [5, 4, 3] == [column(one, "sequence") for one in every_row(store)]
+    store.close()
 
 
 def test_postgresql_holds_no_nul_and_loses_no_row_for_one(postgres: Server) -> None:
     store = Postgres(postgres.database(f"test{next(NUMBERS)}"))
     store.open()
-    store.write(Batch("i", alike([row(1, requested_model="a\0b")]), Place(1, 1)))
+    store.write(Batch("i", ends([row(1, requested_model="a\0b")]), Place(1, 1)))
 
     assert ["a\N{REPLACEMENT CHARACTER}b"] == [column(one, "requested_model") for one in every_row(store)]
     store.close()
@@ -221,13 +260,13 @@ def test_a_server_that_went_and_came_back(postgres: Server) -> None:
     store.open()
     postgres.stop()
     with pytest.raises(StoreError):
-        store.write(Batch("i", alike([row(1)]), Place(1, 1)))
+        store.write(Batch("i", ends([row(1)]), Place(1, 1)))
     store.close()
     with pytest.raises(StoreError):
         store.open()
     postgres.start()
     store.open()
-    store.write(Batch("i", alike([row(1)]), Place(1, 1)))
+    store.write(Batch("i", ends([row(1)]), Place(1, 1)))
 
     assert 1 == len(every_row(store))
     store.close()
@@ -283,7 +322,7 @@ def test_of_two_changes_of_a_key_the_second_is_told(make: Make) -> None:
 def test_what_one_caller_used_is_its_own(make: Make) -> None:
     store = make()
     rows = [row(1), row(2, caller="other"), row(3)]
-    store.write(Batch("i", alike(rows), Place(1, 1)))
+    store.write(Batch("i", ends(rows), Place(1, 1)))
 
     (found,) = store.daily_of("dev", "2026-11-22", "2026-11-22")
     assert ("dev", 2) == (found[GROUPS.index("caller")], found[len(GROUPS)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import json
 from typing import Any
 
@@ -26,7 +25,7 @@ from tests.telemetry.rows import ENDED, STREAMED, USAGE, Row, exchange, row
 
 from sluicegate import _native
 from sluicegate.exchange import Attempt, Tokens, Usage
-from sluicegate.store.interface import COLUMNS, Alike, alike
+from sluicegate.store.interface import COLUMNS
 from sluicegate.telemetry.metrics import Metrics
 
 
@@ -240,44 +239,28 @@ def columns(sequence: int, record: Finished) -> tuple[Any, ...]:
     return ("spool", sequence, *(getattr(record, name) for name in COLUMNS[2:]))
 
 
-DAY = 86_400_000_000
-
-
-def rows_of(found: Iterable[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
-    return [row for same, own in found for row in Alike(same, own).rows()]
-
-
 def test_a_spool_is_read_as_it_was_written() -> None:
     other = replace(FINISHED, cost=None, first_content=None, input_tokens=MOST, attempts="[" + "x" * 16_000 + "]")
     data = b"".join([frame(7, ADMITTED), frame(2**63 - 1, FINISHED), frame(8, other)])
 
-    ended, admitted, damaged, end, unbelievable = _native.read_spool(data, "spool")
-    assert sorted(rows_of(ended)) == [columns(8, other), columns(2**63 - 1, FINISHED)]
-    assert {number: read_admitted(record) for number, record in admitted.items()} == {7: ADMITTED}
-    assert (damaged, end, unbelievable) == (0, len(data), False)
+    read = _native.Ends(data, "spool")
+    assert read.rows() == [columns(2**63 - 1, FINISHED), columns(8, other)]
+    assert {number: read_admitted(record) for number, record in read.admitted.items()} == {7: ADMITTED}
+    assert (len(read), read.damaged, read.end, read.unbelievable) == (2, 0, len(data), False)
+    assert read.among([7, 8, 2**63 - 1]) == [8, 2**63 - 1]
 
 
 def test_fields_of_a_newer_version_are_passed_over() -> None:
     packed = msgspec.msgpack.encode([*msgspec.structs.astuple(FINISHED), {"new": 1}, "more"])
     data = framed(FIN, 1, packed)
 
-    assert rows_of(_native.read_spool(data, "spool")[0]) == [columns(1, FINISHED)]
+    assert _native.Ends(data, "spool").rows() == [columns(1, FINISHED)]
 
 
-def test_rows_that_are_alike_stand_together() -> None:
-    ends = [
-        replace(FINISHED, received_at=DAY - 1),
-        replace(FINISHED, received_at=DAY),
-        replace(FINISHED, received_at=DAY, id="req_2", duration=3, cost=None),
-        replace(FINISHED, received_at=DAY, id="req_3", duration=4),
-        replace(FINISHED, received_at=DAY, id="req_4", outcome="failed"),
-    ]
-    data = b"".join(frame(number, end) for number, end in enumerate(ends, 1))
+def test_an_admission_that_has_ended_is_none_any_more() -> None:
+    data = b"".join([frame(1, ADMITTED), frame(2, ADMITTED), frame(1, FINISHED)])
 
-    read = [Alike(same, own) for same, own in _native.read_spool(data, "spool")[0]]
-    made = alike(columns(number, end) for number, end in enumerate(ends, 1))
-    assert sorted([[1], [2, 4], [3], [5]]) == sorted(some.sequences for some in read)
-    assert {some.sequences[0]: some for some in made} == {some.sequences[0]: some for some in read}
+    assert list(_native.Ends(data, "spool").admitted) == [2]
 
 
 WRONG = {
@@ -296,19 +279,20 @@ WRONG = {
 def test_records_that_cannot_be_read_are_counted(packed: bytes) -> None:
     data = framed(FIN, 1, packed) + frame(2, FINISHED)
 
-    ended, *rest = _native.read_spool(data, "spool")
-    assert (rows_of(ended), rest) == ([columns(2, FINISHED)], [{}, 1, len(data), False])
+    read = _native.Ends(data, "spool")
+    assert read.rows() == [columns(2, FINISHED)]
+    assert (read.admitted, read.damaged, read.end, read.unbelievable) == ({}, 1, len(data), False)
 
 
 def test_a_request_that_nobody_saw_end_is_unknown() -> None:
-    values = _native.unknown(msgspec.msgpack.encode(ADMITTED))
+    records = [(5, msgspec.msgpack.encode(ADMITTED)), (6, b"junk")]
 
-    assert values is not None
-    named = dict(zip(COLUMNS[2:], values, strict=True))
+    [values] = _native.Ends.unseen(records, "spool").rows()
+    assert values[:2] == ("spool", 5)
+    named = dict(zip(COLUMNS[2:], values[2:], strict=True))
     same = {name: named.pop(name) for name in Admitted.__struct_fields__}
     assert same == msgspec.structs.asdict(ADMITTED)
     assert named.pop("outcome") == "unknown"
     assert {named.pop("input_provenance"), named.pop("output_provenance")} == {"none"}
     assert [name for name, value in named.items() if value is None] == ["cost", "credits", "first_content"]
     assert {value for value in named.values() if value is not None} == {"", 0}
-    assert _native.unknown(b"junk") is None

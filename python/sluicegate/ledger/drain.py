@@ -10,13 +10,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import logging
 from pathlib import Path
 
-from sluicegate import _native
+from sluicegate._native import Ends
 from sluicegate.ledger import segments
-from sluicegate.store.interface import Alike, Batch, Place, Store, alike
+from sluicegate.store.interface import Batch, Place, Store
 
 #: Bytes read at a time: about 1,000 requests.
 _READ = 512 << 10
@@ -56,27 +55,23 @@ class Drain:
         if numbers[0] > place.segment:
             place = Place(numbers[0], 0)
         data = segments.read_segment(self._spool, place.segment, place.offset, _READ)
-        rows, ended, end, wrong = self._read(data)
+        ends = Ends(data, self._name)
+        self._running.update(ends.admitted)
+        self.damaged += ends.damaged
         final = dead or len(numbers) > 1
-        if end == 0 and final and (wrong or len(data) < _READ):
+        if ends.end == 0 and final and (ends.unbelievable or len(data) < _READ):
             return self._next_segment(place, torn=bool(data))
-        if end:
-            self._write(rows, Place(place.segment, place.offset + end), ended)
-        return bool(end) and (final or len(data) == _READ)
+        if ends.end:
+            self._write(ends, Place(place.segment, place.offset + ends.end))
+        return bool(ends.end) and (final or len(data) == _READ)
 
-    def _read(self, data: bytes) -> tuple[list[Alike], set[int], int, bool]:
-        found, admitted, damaged, end, unbelievable = _native.read_spool(data, self._name)
-        self._running.update(admitted)
-        self.damaged += damaged
-        rows = [Alike(same, own) for same, own in found]
-        return rows, {number for some in rows for number in some.sequences}, end, unbelievable
-
-    def _write(self, rows: Sequence[Alike], place: Place, ended: set[int]) -> None:
+    def _write(self, ends: Ends, place: Place) -> None:
         """Commit the rows of requests that have ended."""
-        self._commit(Batch(self._name, rows, place, settled=list(self._kept & ended)))
-        for number in self._running.keys() & ended:
+        ended = ends.among(list(self._running))
+        self._commit(Batch(self._name, ends, place, settled=[number for number in ended if number in self._kept]))
+        for number in ended:
             del self._running[number]
-        self._kept -= ended
+        self._kept.difference_update(ended)
 
     def _commit(self, batch: Batch) -> None:
         try:
@@ -85,13 +80,13 @@ class Drain:
             self._place = None  # what the store has is asked again
             raise
         self._place = batch.place
-        self.rows += sum(map(len, batch.rows))
+        self.rows += len(batch.ends or ())
         self._kept.update(batch.running)
 
     def _next_segment(self, place: Place, *, torn: bool) -> bool:
         """The segment is read to its end: keep what still runs, then remove it."""
         fresh = {number: record for number, record in self._running.items() if number not in self._kept}
-        self._commit(Batch(self._name, (), Place(place.segment + 1, 0), running=fresh))
+        self._commit(Batch(self._name, None, Place(place.segment + 1, 0), running=fresh))
         if torn:
             self._set_aside(place)
         segments.remove_segment(self._spool, place.segment)
@@ -108,13 +103,7 @@ class Drain:
 
     def _bury(self) -> bool:
         """Its owner is dead and every file is read: what was admitted and never ended is unknown."""
-        rows = [
-            (self._name, sequence, *values)
-            for sequence, record in self._running.items()
-            if (values := _native.unknown(record)) is not None
-        ]
-        place = self._place or Place()
-        self._write(alike(rows), place, set(self._running))
+        self._write(Ends.unseen(list(self._running.items()), self._name), self._place or Place())
         segments.remove_instance(self._spool)
         self._store.forget(self._name)
         self.gone = True
@@ -135,4 +124,4 @@ class Drain:
         if not place.offset:
             return {}
         data = segments.read_segment(self._spool, place.segment, 0, place.offset)
-        return _native.read_spool(data, self._name)[1]
+        return Ends(data, self._name).admitted

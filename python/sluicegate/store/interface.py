@@ -9,33 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
-from itertools import count
-from operator import add, itemgetter
 from typing import Any, Protocol
 
 import msgspec
 
+from sluicegate._native import Ends
 from sluicegate.store.keys import KeyStore
 
 #: A row's values, each text, a whole number or None.
 Row = tuple[Any, ...]
 
-#: The columns of a row, in the order of its values.
-COLUMNS: tuple[str, ...] = (
-    *("instance", "sequence", "received_at", "id", "upstream_request_id", "endpoint", "stream", "duration"),
-    *("caller", "caller_group", "requested_model", "model", "target", "upstream_model", "credential", "attempts"),
-    *("status", "error_code", "outcome"),
-    *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    *("input_provenance", "output_provenance", "cost", "credits", "price", "configuration"),
-    *("first_content", "bytes_in", "bytes_out", "upstream_bytes_in", "upstream_bytes_out"),
-)
-#: What each row has of its own. Of the others there are as many different ones as kinds of requests.
+#: The columns of a row, in the order of its values: which record of which spool, what a row has of its own, and what it
+#: has in common with others of its kind.
 OWN: tuple[str, ...] = (
-    *("sequence", "received_at", "id", "upstream_request_id", "duration"),
+    *("received_at", "id", "upstream_request_id", "duration", "attempts"),
     *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "credits"),
     *("first_content", "bytes_in", "bytes_out", "upstream_bytes_in", "upstream_bytes_out"),
 )
-SAME: tuple[str, ...] = tuple(name for name in COLUMNS if name not in OWN)
+SAME: tuple[str, ...] = (
+    *("endpoint", "stream", "caller", "caller_group", "requested_model", "model", "target", "upstream_model"),
+    *("credential", "status", "error_code", "outcome", "input_provenance", "output_provenance", "price"),
+    "configuration",
+)
+COLUMNS: tuple[str, ...] = ("instance", "sequence", *OWN, *SAME)
 #: What the sums of a day are kept for, and the figures that are summed.
 GROUPS: tuple[str, ...] = ("day", "model", "target", "caller", "caller_group")
 FIGURES: tuple[str, ...] = (
@@ -44,15 +40,6 @@ FIGURES: tuple[str, ...] = (
 )
 #: Where a sum stops: a column holds no more.
 MOST = 2**63 - 1
-
-_SEQUENCE, _RECEIVED = COLUMNS.index("sequence"), COLUMNS.index("received_at")
-_OF_SAME, _OF_OWN = (itemgetter(*map(COLUMNS.index, names)) for names in (SAME, OWN))
-#: Where in (*SAME, *OWN) each column stands.
-_SPREAD = itemgetter(*map((SAME + OWN).index, COLUMNS))
-_OWN_RECEIVED, _OWN_COST = OWN.index("received_at"), OWN.index("cost")
-_GROUP_BY = itemgetter(*(SAME.index(name) for name in GROUPS[1:]))
-_SUMMED = [OWN.index(name) for name in FIGURES[1:8]]
-_DAY = 86_400_000_000
 
 
 class StoreError(Exception):
@@ -66,34 +53,11 @@ class Place(msgspec.Struct, frozen=True, order=True):
     offset: int = 0
 
 
-class Alike(msgspec.Struct, frozen=True):
-    """Rows of one day (UTC) that differ in nothing but OWN: the values of SAME, and each column of OWN.
-
-    A column is None where no row has a value: where one has, all have.
-    """
-
-    same: Row
-    own: tuple[list[Any] | None, ...]
-
-    @property
-    def sequences(self) -> list[int]:
-        """Give the sequence of each."""
-        return self.own[0] or []
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    def rows(self) -> list[Row]:
-        """Give them one by one."""
-        columns = [[None] * len(self) if column is None else column for column in self.own]
-        return [_SPREAD((*self.same, *values)) for values in zip(*columns, strict=True)]
-
-
 class Batch(msgspec.Struct, frozen=True):
     """What one spool has for the store. ``running`` and ``settled`` are sequences whose admission outlives its file."""
 
     instance: str
-    rows: Sequence[Alike]
+    ends: Ends | None
     place: Place
     running: Mapping[int, bytes] = {}
     settled: Sequence[int] = ()
@@ -142,59 +106,30 @@ class Store(KeyStore, Protocol):
         """Disconnect. May be called twice."""
 
 
-def alike(rows: Iterable[Row]) -> list[Alike]:
-    """Put rows together that are alike."""
-    found: dict[tuple[int, Row, Row], list[Row]] = {}
-    for row in rows:
-        own = _OF_OWN(row)
-        key = row[_RECEIVED] // _DAY, tuple(value is None for value in own), _OF_SAME(row)
-        found.setdefault(key, []).append(own)
-    return [
-        Alike(same, tuple(None if column[0] is None else list(column) for column in zip(*own, strict=True)))
-        for (_, _, same), own in found.items()
-    ]
-
-
-def daily_sums(rows: Iterable[Alike]) -> list[Row]:
-    """Sum rows by day and group: GROUPS, then FIGURES."""
-    sums: dict[tuple[str, ...], Sequence[int]] = {}
-    days: dict[int, str] = {}
-    for some in rows:
-        received = some.own[_OWN_RECEIVED] or [0]
-        number = received[0] // _DAY
-        key = (days.get(number) or days.setdefault(number, _day(number)), *_GROUP_BY(some.same))
-        figures = [sum(some.own[place] or ()) for place in _SUMMED]
-        added = (len(some), *figures, len(some) if some.own[_OWN_COST] is None else 0)
-        known = sums.get(key)
-        sums[key] = added if known is None else [*map(add, known, added)]
-    # In one order everywhere: two writers of one database never wait for each other in a circle.
-    return [(*key, *(min(figure, MOST) for figure in sums[key])) for key in sorted(sums)]
+def daily(sums: Iterable[Row]) -> list[Row]:
+    """Give sums as they stand in the table: GROUPS, then FIGURES; their days come as numbers, since 1970."""
+    return [(datetime.fromtimestamp(day * 86_400, UTC).date().isoformat(), *rest) for day, *rest in sums]
 
 
 def key_of(row: Row) -> tuple[int, str, int]:
     """Give what a row is known by: received_at, instance, sequence."""
-    return row[_RECEIVED], row[0], row[_SEQUENCE]
-
-
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
-
-
-def without(rows: Sequence[Row], known: set[tuple[int, str, int]]) -> list[Row]:
-    """Give the rows whose keys are not known."""
-    return [row for row in rows if key_of(row) not in known]
+    return row[2], row[0], row[1]
 
 
 def migrations(dialect: str) -> list[list[str]]:
-    """Give the statements of each migration, the first at place 0. A line after ``--DIALECT:`` is for that one only."""
+    """Give the statements of each migration, the first at place 0.
+
+    ``NUMBER.DIALECT.sql`` is of that one only, as is what stands behind ``--DIALECT:`` in a line of another.
+    """
     folder = resources.files("sluicegate.store").joinpath("migrations")
-    found: list[list[str]] = []
-    for number in count(1):
-        file = folder.joinpath(f"{number:03}.sql")
-        if not file.is_file():
-            return found
-        found.append(_statements(file.read_text(encoding="utf-8"), f"--{dialect}:"))
-    raise AssertionError  # count() has no end
+    found: dict[str, list[str]] = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        number, *of, suffix = file.name.split(".")
+        if suffix == "sql":
+            statements = found.setdefault(number, [])
+            if of in ([], [dialect]):
+                statements += _statements(file.read_text(encoding="utf-8"), f"--{dialect}:")
+    return list(found.values())
 
 
 def _statements(text: str, own: str) -> list[str]:

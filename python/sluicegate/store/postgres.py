@@ -7,25 +7,23 @@ may write into one database: what each writes is known by its own spools.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from sluicegate._native import Ends
 from sluicegate.store.interface import (
     ADD_DAILY,
     COLUMNS,
     FIGURES,
     GROUPS,
-    Alike,
     Batch,
     Place,
     Row,
     StoreError,
-    alike,
-    daily_sums,
-    key_of,
+    daily,
     migrations,
 )
 from sluicegate.store.keys import GET_KEYS, KEY_COLUMNS, LAST_CHANGE, PUT_KEY, KeyRecord, key_record, key_values
@@ -52,7 +50,7 @@ _TEXT = frozenset(
 _ARRAYS = ", ".join(f"${place}::{'text' if name in _TEXT else 'bigint'}[]" for place, name in enumerate(COLUMNS, 1))
 _INSERT = (
     f"INSERT INTO requests ({', '.join(COLUMNS)}) SELECT * FROM unnest({_ARRAYS}) "  # noqa: S608  # names of our own
-    "ON CONFLICT DO NOTHING RETURNING received_at, instance, sequence"
+    "ON CONFLICT DO NOTHING RETURNING sequence"
 )
 _ADD = ADD_DAILY.format(values=", ".join(f"${place}" for place in range(1, len(GROUPS + FIGURES) + 1)))
 _MOVE = (
@@ -82,7 +80,8 @@ class Postgres:
 
         async def work(connection: Link) -> None:
             async with connection.transaction():
-                await connection.executemany(_ADD, daily_sums(alike(await _insert(connection, batch.rows))))
+                if batch.ends is not None:
+                    await connection.executemany(_ADD, daily(await _insert(connection, batch.ends)))
                 await connection.executemany(
                     "INSERT INTO running (instance, sequence, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
                     [(batch.instance, sequence, record.hex()) for sequence, record in batch.running.items()],
@@ -239,13 +238,13 @@ async def _migrate(connection: Link) -> None:
             await connection.execute("INSERT INTO sluicegate_schema (version) VALUES ($1)", number)
 
 
-async def _insert(connection: Link, rows: Sequence[Alike]) -> list[Row]:
-    """Insert rows and give those that were new."""
+async def _insert(connection: Link, ends: Ends) -> list[Row]:
+    """Insert ends and give the sums of those that were new."""
+    rows = [_without_nul(row) for row in ends.rows()]
     if not rows:
         return []
-    clean = [_without_nul(row) for some in rows for row in some.rows()]
-    new = {tuple(found) for found in await connection.fetch(_INSERT, *map(list, zip(*clean, strict=True)))}
-    return [row for row in clean if key_of(row) in new]
+    new = await connection.fetch(_INSERT, *map(list, zip(*rows, strict=True)))
+    return [_without_nul(sums) for sums in ends.sums({found["sequence"] for found in new})]
 
 
 def _without_nul(row: Row) -> Row:

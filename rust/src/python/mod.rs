@@ -10,6 +10,8 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use std::panic::set_hook;
 
+mod database;
+mod ends;
 mod incoming;
 mod lease;
 mod lent;
@@ -41,6 +43,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }));
     module.add("Panic", module.py().get_type::<PanicException>())?;
     module.add("Refused", module.py().get_type::<request::Refused>())?;
+    module.add("DatabaseError", module.py().get_type::<database::DatabaseError>())?;
+    module.add_class::<database::Database>()?;
+    module.add_class::<ends::Ends>()?;
     module.add_class::<incoming::Heads>()?;
     module.add_class::<incoming::Plain>()?;
     module.add_class::<protocol::Connection>()?;
@@ -62,7 +67,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(incoming::answer_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(incoming::answer_lines, module)?)?;
     module.add_function(wrap_pyfunction!(metrics::exposition, module)?)?;
-    module.add_function(wrap_pyfunction!(rows::read_spool, module)?)?;
-    module.add_function(wrap_pyfunction!(rows::unknown, module)?)?;
     module.add_class::<Bank>()
 }

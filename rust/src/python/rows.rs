@@ -2,14 +2,13 @@
 
 use crate::dialect::Tokens;
 use crate::metrics::Bank as CoreBank;
-use crate::row::{self, Attempt, Counts, Families, Row, Usage, Value};
+use crate::row::{self, Attempt, Counts, Families, Row, Usage};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::convert::Infallible;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::metrics::Bank;
@@ -242,95 +241,6 @@ fn decisive(told: &Values<'_>, at: &Exchange, started: f64, now: f64) -> PyResul
         decisive: true,
         ..Attempt::default()
     })
-}
-
-/// Rows that are alike: what they have in common, and the columns of what each has of its own; none for one that is not
-/// known of any of them.
-type Alike<'py> = (Bound<'py, PyTuple>, Bound<'py, PyTuple>);
-
-/// What a piece of a spool holds: rows of the store for the ends, other admissions by sequence, how many frames could not
-/// be read, where the last whole one ends, and whether what stands there can never become one.
-type Spooled<'py> = (Vec<Alike<'py>>, Bound<'py, PyDict>, usize, usize, bool);
-
-/// Fields of an end that each row has of its own, besides its sequence, and those it has in common with others. The store
-/// names the same ones.
-const OWN: [usize; 16] = [0, 1, 2, 5, 17, 18, 19, 20, 21, 24, 25, 28, 29, 30, 31, 32];
-const SAME: [usize; 17] = [3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 22, 23, 26, 27];
-/// Those of a row's own that may not be known.
-const MAYBE: [usize; 3] = [24, 25, 28];
-/// Microseconds of a day: rows that are alike are of the same one.
-const DAY: i64 = 86_400_000_000;
-
-/// Ends, each with its sequence.
-type Ends<'a> = Vec<(u64, Vec<Value<'a>>)>;
-/// What rows that are alike have in common: the day, which figures are not known, and SAME.
-type Common<'a> = (i64, [bool; MAYBE.len()], [Value<'a>; SAME.len()]);
-
-/// Reads the whole frames of `data`, of the spool called `instance`.
-#[pyfunction]
-#[pyo3(signature = (data, instance, /))]
-pub fn read_spool<'py>(data: &Bound<'py, PyBytes>, instance: &Bound<'py, PyString>) -> PyResult<Spooled<'py>> {
-    let py = data.py();
-    let bytes = data.as_bytes();
-    let (found, kinds) = py.detach(|| {
-        let mut found = row::read(bytes);
-        let ended: HashSet<u64> = found.finished.iter().map(|(sequence, _)| *sequence).collect();
-        found.admitted.retain(|(sequence, _)| !ended.contains(sequence));
-        let kinds = kinds(std::mem::take(&mut found.finished));
-        (found, kinds)
-    });
-    let mut rows = Vec::with_capacity(kinds.len());
-    for ((_, _, same), ends) in kinds {
-        let mut common = vec![instance.clone().into_any()];
-        for value in same {
-            common.push(value.into_pyobject(py)?);
-        }
-        let mut own = vec![PyList::new(py, ends.iter().map(|(sequence, _)| *sequence))?.into_any()];
-        for place in OWN {
-            own.push(match ends[0].1[place] {
-                Value::None => py.None().into_bound(py),
-                _ => PyList::new(py, ends.iter().map(|(_, values)| values[place]))?.into_any(),
-            });
-        }
-        rows.push((PyTuple::new(py, common)?, PyTuple::new(py, own)?));
-    }
-    let admitted = PyDict::new(py);
-    for (sequence, record) in found.admitted {
-        admitted.set_item(sequence, PyBytes::new(py, record))?;
-    }
-    Ok((rows, admitted, found.damaged, found.end, found.unbelievable))
-}
-
-/// Ends by what they have in common.
-fn kinds(finished: Ends<'_>) -> BTreeMap<Common<'_>, Ends<'_>> {
-    let mut kinds = BTreeMap::<_, Ends<'_>>::new();
-    for (sequence, values) in finished {
-        let day = if let Value::Count(at) = values[0] { at / DAY } else { 0 };
-        let unknown = MAYBE.map(|place| values[place] == Value::None);
-        kinds.entry((day, unknown, SAME.map(|place| values[place]))).or_default().push((sequence, values));
-    }
-    kinds
-}
-
-/// The row of a request that nobody saw end, but for instance and sequence; `None` if these are not an admission's bytes.
-#[pyfunction]
-#[pyo3(signature = (record, /))]
-pub fn unknown<'py>(py: Python<'py>, record: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    row::unknown(record).map(|values| PyTuple::new(py, values)).transpose()
-}
-
-impl<'py> IntoPyObject<'py> for Value<'_> {
-    type Target = PyAny;
-    type Output = Bound<'py, PyAny>;
-    type Error = Infallible;
-
-    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
-        Ok(match self {
-            Value::Text(text) => PyString::new(py, text).into_any(),
-            Value::Count(count) => count.into_pyobject(py)?.into_any(),
-            Value::None => py.None().into_bound(py),
-        })
-    }
 }
 
 fn named(mut names: HashMap<String, String>) -> PyResult<Families> {

@@ -1,6 +1,6 @@
 //! Lines and records as tables, and records cut at every point.
 
-use super::{admitted, read, unknown, Attempt, Counts, Families, Found, Row, Usage, Value};
+use super::{admitted, never_ended, read, sums, Attempt, Counts, End, Families, Found, Row, Usage, Value};
 use crate::dialect::Tokens;
 use crate::metrics::{render, Bank, Family, Kind};
 use std::collections::HashMap;
@@ -78,8 +78,7 @@ fn text_is_cut_between_characters() {
     let line = String::from_utf8(of.line()).unwrap();
     assert!(line.contains(&format!(r#""requested_model":"{}...","#, r"\u00fc".repeat(256))));
     let record = of.record(1);
-    let read = read(&record);
-    assert_eq!(read.finished[0].1[8], Value::Text(&"ü".repeat(256)));
+    assert_eq!(read(&record).ended[0].same(&record)[4], Value::Text(&"ü".repeat(256)));
 }
 
 /// Two admissions, then the end of the first.
@@ -96,10 +95,10 @@ fn a_spool_cut_at_every_byte_gives_what_is_whole() {
         let found = read(&bytes[..cut]);
         let whole = ends.iter().filter(|&&end| end <= cut).count();
         assert_eq!(found.end, ends[..whole].last().copied().unwrap_or(0), "{cut}");
-        assert_eq!((found.admitted.len(), found.finished.len()), (whole.min(2), whole.saturating_sub(2)), "{cut}");
+        assert_eq!((found.admitted.len(), found.ended.len()), (whole.min(2), whole.saturating_sub(2)), "{cut}");
         assert_eq!((found.damaged, found.unbelievable), (0, false), "{cut}");
     }
-    assert_eq!(read(&bytes).finished[0].0, 1);
+    assert_eq!(read(&bytes).ended[0].sequence, 1);
     assert_eq!(read(&bytes).admitted[1].0, u64::MAX);
 }
 
@@ -111,7 +110,7 @@ fn a_changed_byte_costs_its_own_record_or_stops_what_follows() {
         changed[place] ^= 0x80;
         let found = read(&changed);
         let hit = ends.iter().filter(|&&end| end <= place).count();
-        let kept = found.admitted.len() + found.finished.len();
+        let kept = found.admitted.len() + found.ended.len();
         assert!(kept >= hit, "{place}: {kept}");
         assert!(kept < 3, "{place}: {kept}");
         let in_length = place - ends[..hit].last().copied().unwrap_or(0) < 4;
@@ -136,11 +135,63 @@ fn what_can_never_become_a_frame_is_said() {
 fn an_end_that_nobody_saw_has_the_columns_of_an_end() {
     let (bytes, _) = spool();
     let found = read(&bytes);
-    let values = unknown(found.admitted[0].1).unwrap();
-    assert_eq!(values.len(), found.finished[0].1.len());
-    assert_eq!(values[..5], found.finished[0].1[..5]);
-    assert_eq!(values[16], Value::Text("unknown"));
-    assert_eq!(unknown(b"\x99"), None);
+    let (sequence, place) = found.admitted[1].clone();
+    let data = never_ended(sequence, &bytes[place]).unwrap();
+    let unseen = &read(&data).ended[0];
+    let (same, seen) = (unseen.same(&data), found.ended[0].same(&bytes));
+    assert_eq!(unseen.sequence, u64::MAX);
+    assert_eq!(unseen.received_at(), found.ended[0].received_at());
+    assert_eq!((&same[..6], same[15]), (&seen[..6], seen[15]));
+    assert_eq!((same[9], same[11]), (Value::Count(0), Value::Text("unknown")));
+    assert_eq!(unseen.own(&data).filter(|value| *value == Value::None).count(), 3);
+    assert_eq!(never_ended(1, b"\x99"), None);
+}
+
+/// Frames of ends, read.
+fn ended(rows: &[Row<&str>]) -> (Vec<u8>, Vec<End>) {
+    let data: Vec<u8> = (1..).zip(rows).flat_map(|(sequence, row)| row.record(sequence)).collect();
+    let ends = read(&data).ended;
+    (data, ends)
+}
+
+#[test]
+fn ends_of_one_kind_are_alike_and_those_of_another_are_not() {
+    let long = "x".repeat(300);
+    let first = row();
+    for (other, alike) in [
+        (Row { id: "other", duration: 9.0, cost: None, ..row() }, true),
+        (
+            Row { usage: Usage { tokens: Tokens { input: 7, ..first.usage.tokens }, ..first.usage.clone() }, ..row() },
+            true,
+        ),
+        (Row { received_at: first.received_at + 86_400.0, ..row() }, false),
+        (Row { stream: !first.stream, ..row() }, false),
+        (Row { caller: "other", ..row() }, false),
+        (Row { requested_model: &long, ..row() }, false),
+        (Row { status: 500, ..row() }, false),
+        (Row { configuration: "other", ..row() }, false),
+    ] {
+        let (data, ends) = ended(&[first.clone(), other]);
+        assert_eq!(ends[0].is_like(&ends[1], &data), alike, "{:?}", ends[1].same(&data));
+    }
+}
+
+#[test]
+fn sums_do_not_depend_on_the_order_and_stop_at_the_largest_number() {
+    let most = i64::MAX.unsigned_abs();
+    let (a, b) = (Row { cost: Some(most), credits: None, ..row() }, Row { caller: "b", cost: None, ..row() });
+    let day = (a.received_at / 86_400.0) as i64;
+    let figures = |rows: i64, cost, credits, unpriced| {
+        let [input, output, cached, written, reasoning] = [100, 51, 20, 5, 10].map(|one| one * rows);
+        [rows, input, output, cached, written, reasoning, cost, credits, unpriced]
+    };
+    let group = |caller| ["fast", "a/small", caller, ""];
+    let expected = [(day, group("b"), figures(1, 0, 0, 1)), (day, group("dev"), figures(3, i64::MAX, 0, 0))];
+    for rows in [[&a, &a, &a, &b], [&a, &b, &a, &a], [&b, &a, &a, &a]] {
+        let (data, ends) = ended(&rows.map(Clone::clone));
+        assert_eq!(sums(&data, ends.iter()), expected);
+    }
+    assert_eq!(sums(b"", [].iter()), []);
 }
 
 /// A bank with a family for each that rows move, under its own field's name.
