@@ -52,12 +52,10 @@ def main() -> int:
         proxies = [proxy(folder, upstreams, cores) for proxy in (Nginx, Sluicegate, Accounting)]
         proxies += rivals.find(arguments.rivals, folder, upstreams, cores)
         results = Results(load, cores, quick=arguments.quick, only=tuple(filter(None, arguments.only.split(","))))
-        with contextlib.ExitStack() as running:
-            for proxy in proxies:
-                running.enter_context(proxy)
-            measure_rounds(results, [*proxies, Direct(upstreams)], arguments.rounds)
-            if results.wants("scrape"):
-                results.scrape = scrape.measure(next(proxy for proxy in proxies if isinstance(proxy, Sluicegate)))
+        measure_rounds(results, [*proxies, Direct(upstreams)], arguments.rounds)
+        if results.wants("scrape"):
+            with Sluicegate(folder, upstreams, cores) as gateway:
+                results.scrape = scrape.measure(gateway)
         measure_idle(results, proxies, min(arguments.rounds, 1 if arguments.quick else 3))
         wrong = print_report(results, proxies, strict=arguments.strict)
         write_report(results, proxies, Path("bench/results"))

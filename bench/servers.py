@@ -206,6 +206,10 @@ class Direct(Proxy):
         super().__init__(upstreams.ca_file.parent, upstreams, Cores(None, None))
         self.targets = {"plain": (f"127.0.0.1:{upstreams.plain}", "bench")}
 
+    @override
+    def start(self) -> None:
+        """There is nothing to start."""
+
 
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err; {user}
@@ -321,7 +325,7 @@ class Accounting(Sluicegate):
         # Asking the gateway would cost it CPU of its own.
         store = self.folder / self.name / "rows.db"
         with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("SELECT count(*) FROM request_rows").fetchone()[0])
+            return int(connection.execute("SELECT coalesce(sum(requests), 0) FROM daily").fetchone()[0])
 
     @override
     def wait_for_rows(self, due: int) -> None:
