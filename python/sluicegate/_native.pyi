@@ -745,7 +745,7 @@ class Ends:
 class Database:
     """An SQLite database. Methods block, without the interpreter's lock, and raise DatabaseError."""
 
-    def __new__(cls, path: str, create: bool, patience: float) -> Database:
+    def __new__(cls, path: Path, create: bool, patience: float) -> Database:
         """Opens a file; ``patience`` in seconds of waiting for somebody else's transaction."""
 
     def ask(self, statement: str, values: Sequence[str | int | None] = ..., /) -> list[tuple[Any, ...]]:

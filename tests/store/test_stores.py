@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.kit.ledger import NOON, column, drained, ends, every_row, fill, finished, outcomes, spool
+from tests.kit.ledger import NOON, column, drained, ends, every_row, fill, finished, outcomes, spool, sqlite
 from tests.kit.postgres import Server, server
 
 from sluicegate._native import Database
@@ -210,7 +210,7 @@ def test_both_dialects_have_the_same_tables_but_for_the_rows_of_the_third_migrat
 
 
 def test_a_ledger_of_an_older_version_keeps_its_rows(tmp_path: Path) -> None:
-    file = str(tmp_path / "old.db")
+    file = tmp_path / "old.db"
     rows = [row(number, status=200 + number % 3, cost=number % 2 or None) for number in range(1, 40)]
     old = Database(file, True, 1.0)
     for statement in [one for part in migrations("sqlite")[:2] for one in part]:
@@ -220,7 +220,7 @@ def test_a_ledger_of_an_older_version_keeps_its_rows(tmp_path: Path) -> None:
     old.ask("PRAGMA user_version = 2")
     old.close()
 
-    store = Sqlite(file)
+    store = Sqlite(str(file))
     store.open()
     store.write(Batch("i", ends([*rows, row(40)]), Place(1, 1)))
 
@@ -280,6 +280,16 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="written by a newer version: 99"):
         store.open()
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:x.db?mode=ro", "\udcff.db", "%41.db"])
+def test_a_file_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with sqlite(tmp_path, name) as store:
+        store.remember_prices({"a": "1"})
+        assert name in {file.name for file in tmp_path.iterdir()}
+    with sqlite(tmp_path, name) as store:
+        assert {"a": "1"} == store.prices()
 
 
 def test_a_file_that_must_be_there_is_not_made(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from sluicegate._native import Database, DatabaseError
 from sluicegate.store.interface import (
@@ -52,7 +53,7 @@ class Sqlite:
     """A store in a file, which is made if it is not there (not so its folder). ``create=False``: it must be there."""
 
     def __init__(self, path: str, *, create: bool = True) -> None:
-        self._path = path
+        self._path = Path(path).absolute()
         self._create = create
         self._database: Database | None = None
 

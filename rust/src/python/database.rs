@@ -14,6 +14,7 @@ use pyo3::types::{PyInt, PyString, PyTuple};
 use rusqlite::types::{ToSqlOutput, Value as Held, ValueRef};
 use rusqlite::{params_from_iter, Connection, OpenFlags, ToSql};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub struct Database(Mutex<Option<Connection>>);
 impl Database {
     /// Opens a file, and makes it if `create`. `patience`: seconds to wait for another's transaction.
     #[new]
-    fn open(py: Python<'_>, path: &str, create: bool, patience: f64) -> PyResult<Self> {
+    fn open(py: Python<'_>, path: PathBuf, create: bool, patience: f64) -> PyResult<Self> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
         let open = || {
