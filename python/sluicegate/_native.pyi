@@ -236,8 +236,11 @@ class Reservation:
         Of several limits, the one with least left. A reset is written as a Go duration of whole seconds.
         """
 
-    def settle(self, exchange: object, now: float, /) -> None:
-        """Puts what an exchange has used, as :func:`units` reads it, in the place of what was reserved, once."""
+    def settle(self, tokens: object, dollars: object, credits: object, now: float, /) -> None:
+        """Puts what was used, as :func:`units` reads it, in the place of what was reserved, once.
+
+        :meth:`Rows.ended` does it by the row.
+        """
 
 @final
 class TlsConfig:

@@ -201,9 +201,6 @@ class Reservation(Protocol):
     def headers(self, now: float, /) -> list[tuple[str, str]]:
         """How the limits stand, for the client."""
 
-    def settle(self, exchange: Exchange, now: float, /) -> None:
-        """Put what was used in the place of what was reserved."""
-
 
 class Exchange(msgspec.Struct, eq=False):
     """One request's life. Times are monotonic seconds but for ``received_at`` (Unix time)."""

@@ -75,13 +75,13 @@ class FinishingGateway(Gateway):
         attempt.forsake()
         return True
 
-    def _record(self, exchange: Exchange) -> float:
+    def _record(self, exchange: Exchange) -> None:
         seen = self._left.pop(exchange, None) if self._left else None
         if seen is not None:
             status, outcome, code, sent, heartbeats = seen
             exchange.status, exchange.outcome, exchange.error_code = status, outcome, code
             exchange.bytes_out, exchange.heartbeats = sent, heartbeats
-        return super()._record(exchange)
+        super()._record(exchange)
 
 
 class Gone:

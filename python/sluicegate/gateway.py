@@ -103,9 +103,7 @@ class Gateway:
             self._fail(exchange, fault)
             await self._tell(exchange, fault)
         finally:
-            now = self._record(exchange)
-            if exchange.reservation is not None:
-                exchange.reservation.settle(exchange, now)
+            self._record(exchange)
             del self._live[exchange]
             if self._idle is not None and not self._live:
                 self._idle.set()
@@ -338,17 +336,16 @@ class Gateway:
             headers.append(("x-sluicegate-attempts", str(exchange.attempts_made)))
         exchange.client.reply(error.status, headers, body)
 
-    def _record(self, exchange: Exchange) -> float:
-        """Leave the row, once; gives the time."""
-        now = time.monotonic()
-        if not exchange.recorded:
-            exchange.recorded = True
-            self._prices.settle(exchange)
-            line, record = self._rows.ended(exchange, now)
-            if self._ledger is not None and record is not None:
-                self._ledger.finish(record)
-            self._log.record(line)
-        return now
+    def _record(self, exchange: Exchange) -> None:
+        """Leave the row, once; what was used of limits is settled with it."""
+        if exchange.recorded:
+            return
+        exchange.recorded = True
+        self._prices.settle(exchange)
+        line, record = self._rows.ended(exchange, time.monotonic())
+        if self._ledger is not None and record is not None:
+            self._ledger.finish(record)
+        self._log.record(line)
 
     # --- the end ---
 

@@ -43,13 +43,6 @@ def costing(dollars: int) -> Tariff:
 
 
 @dataclass
-class Ended:
-    """As much of an exchange as limits in dollars look at."""
-
-    cost: object
-
-
-@dataclass
 class Flight:
     """A request that was admitted and has not ended."""
 
@@ -87,7 +80,7 @@ class Holder:
 
     def settle(self, index: int, used: object, clock: Clock) -> Flight:
         flight = self.flying.pop(index % len(self.flying))
-        flight.reservation.settle(Ended(used), clock.now)
+        flight.reservation.settle(0, used, None, clock.now)
         return flight
 
 

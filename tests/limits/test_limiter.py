@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 import time
 
-import msgspec
 import pytest
 from tests.kit.gateway import configuration
+from tests.telemetry.rows import exchange, row
 
 from sluicegate._native import Ask
 from sluicegate.config import Settings, load
@@ -17,6 +17,7 @@ from sluicegate.limits import limiter as room
 from sluicegate.limits.limiter import Limiter, Limits
 from sluicegate.policy.keys import Caller, caller_of
 from sluicegate.policy.routing import Route, Routes
+from sluicegate.telemetry.metrics import Metrics
 
 TARGETS = {"targets": [{"upstream": "up", "model": "m"}]}
 
@@ -141,15 +142,6 @@ async def test_what_is_kept_at_hand_is_bounded(tmp_path: Path, monkeypatch: pyte
 
 
 async def test_a_request_is_settled_once(tmp_path: Path) -> None:
-    class Ended(msgspec.Struct):
-        usage: Usage
-        attempts: list[Attempt]
-        attempt_started: float | None = 1.0
-        status: int = 200
-        events: int = 0
-        cost: int | None = None
-        credits: int | None = None
-
     of = settings(tmp_path)
     limiter = Limiter(of, Uncounted())
     dev, plain = caller(of, "dev"), route(of, "plain")
@@ -162,8 +154,11 @@ async def test_a_request_is_settled_once(tmp_path: Path) -> None:
     assert (DEMAND, [DEMAND]) == (reservation.tokens, [share.drawn for share in found.shares])
 
     left = Attempt("up/m", "upstream_timeout", 0, Usage(Tokens(2, 90), "partial", "none"), decisive=False)
-    ended = Ended(Usage(Tokens(3, 4), "provider", "provider"), [left])
+    used = Usage(Tokens(3, 4), "provider", "provider")
+    ended = exchange(row(attempts=(left, Attempt("up/m", "committed", 200, used)), usage=used))
+    ended.reservation, ended.received = reservation, time.monotonic()
+    rows = Metrics().rows("1", {})
     for _ in range(2):
-        reservation.settle(ended, 0.0)
+        rows.ended(ended, ended.received)
         assert [9] == [share.drawn for share in found.shares]
     assert {"1000", "991"} < set(dict(reservation.headers(time.monotonic())).values())

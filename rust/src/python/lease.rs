@@ -2,12 +2,11 @@
 
 use super::request::Ask;
 use super::tariff::Tariff;
-use super::told::{Named, Told};
 use crate::lease::{self, counted, Demand, Grant, Kind, Limit, Note, Used, MOST};
+use crate::row::{Row, Usage};
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyFloat, PyInt};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Statuses under which an upstream worked on a request though it may not have said how much: a client that left is 499.
@@ -124,14 +123,13 @@ impl Purse {
             return Ok(None);
         }
         let (prompt, output) = lease::estimate(ask.size(), ask.max_tokens(), its.most, its.default, ask.choices());
-        let units = |amount: u64| i64::try_from(amount).map_or(MOST, counted);
         let (dollars, credits) =
             tariff.map_or((0, None), |tariff| tariff.bill(prompt.unsigned_abs(), output.unsigned_abs(), 0, 0, 0));
         let demand = Demand {
             tokens: prompt + output,
             stream: ask.stream(),
-            dollars: units(dollars),
-            credits: units(credits.unwrap_or(0)),
+            dollars: whole(dollars),
+            credits: whole(credits.unwrap_or(0)),
         };
         let reservation =
             Reservation { purse: purse.clone().unbind(), demand, prompt, output, parts: Mutex::new(None) };
@@ -166,7 +164,7 @@ pub struct Reservation {
 #[pymethods]
 impl Reservation {
     #[getter]
-    fn tokens(&self) -> i64 {
+    pub(super) fn tokens(&self) -> i64 {
         self.prompt + self.output
     }
 
@@ -204,24 +202,17 @@ impl Reservation {
         named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// Puts what an exchange has used in the place of what was reserved for it, once.
-    #[pyo3(signature = (exchange, now, /))]
-    fn settle(&self, exchange: &Bound<'_, PyAny>, now: f64) -> PyResult<()> {
-        let purse = self.purse.get();
-        let told = Named(exchange.clone());
-        let py = exchange.py();
-        let mut used = Used::default();
-        if purse.core.counts(Kind::Tokens) {
-            used.tokens = self.tokens_used(&told)?;
-        }
-        if purse.core.counts(Kind::Dollars) {
-            used.dollars = units(&told.of(intern!(py, "cost"))?.0)?;
-        }
-        if purse.core.counts(Kind::Credits) {
-            used.credits = units(&told.of(intern!(py, "credits"))?.0)?;
-        }
-        let parts = self.parts().replace(Vec::new()).unwrap_or_default();
-        purse.tell(py, &purse.core.settle(&parts, &used, now))
+    /// Puts what was used in the place of what was reserved, once.
+    #[pyo3(signature = (tokens, dollars, credits, now, /))]
+    fn settle(
+        &self,
+        tokens: &Bound<'_, PyAny>,
+        dollars: &Bound<'_, PyAny>,
+        credits: &Bound<'_, PyAny>,
+        now: f64,
+    ) -> PyResult<()> {
+        let used = Used { tokens: units(tokens)?, dollars: units(dollars)?, credits: units(credits)? };
+        self.put(tokens.py(), &used, now)
     }
 }
 
@@ -235,50 +226,50 @@ impl Reservation {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts what a request has used, by its row, in the place of what was reserved for it, once.
+    pub(super) fn end<S: AsRef<str>>(&self, py: Python<'_>, row: &Row<S>, now: f64) -> PyResult<()> {
+        let used = Used {
+            tokens: self.tokens_used(row),
+            dollars: whole(row.cost.unwrap_or(0)),
+            credits: whole(row.credits.unwrap_or(0)),
+        };
+        self.put(py, &used, now)
+    }
+
+    fn put(&self, py: Python<'_>, used: &Used, now: f64) -> PyResult<()> {
+        let purse = self.purse.get();
+        let parts = self.parts().replace(Vec::new()).unwrap_or_default();
+        purse.tell(py, &purse.core.settle(&parts, used, now))
+    }
+
     /// Tokens of all attempts together. Where an upstream said nothing, the estimate of what reached it stands, so that
     /// nobody gets tokens for nothing by leaving early.
-    fn tokens_used(&self, exchange: &Named<'_>) -> PyResult<i64> {
-        let py = exchange.0.py();
-        let attempts = exchange.of(intern!(py, "attempts"))?;
-        let attempts = attempts.0.cast::<PyList>()?;
-        let (input, output) = reported(&exchange.of(intern!(py, "usage"))?)?;
+    fn tokens_used<S: AsRef<str>>(&self, row: &Row<S>) -> i64 {
+        if row.attempts.is_empty() {
+            return 0;
+        }
+        let (input, output) = reported(&row.usage);
         let mut total = input.unwrap_or(0) + output.unwrap_or(0);
-        if input.is_none() || output.is_none() {
-            if attempts.is_empty() && exchange.of(intern!(py, "attempt_started"))?.0.is_none() {
-                return Ok(0);
-            }
-            if REACHED.contains(&exchange.count(intern!(py, "status"))?) {
-                let events = units(&exchange.of(intern!(py, "events"))?.0)?;
-                total += if input.is_none() { self.prompt } else { 0 };
-                total += if output.is_none() { events.min(self.output) } else { 0 };
-            }
+        if REACHED.contains(&row.status) {
+            total += if input.is_none() { self.prompt } else { 0 };
+            total += if output.is_none() { whole(row.events).min(self.output) } else { 0 };
         }
-        for attempt in attempts {
-            let attempt = Named(attempt);
-            if !attempt.flag(intern!(py, "decisive"))? {
-                let (input, output) = reported(&attempt.of(intern!(py, "usage"))?)?;
-                total = counted(total + input.unwrap_or(0) + output.unwrap_or(0));
-            }
+        for attempt in row.attempts.iter().filter(|attempt| !attempt.decisive) {
+            let (input, output) = reported(attempt.usage.as_ref().unwrap_or(&row.usage));
+            total = counted(total + input.unwrap_or(0) + output.unwrap_or(0));
         }
-        Ok(counted(total))
+        counted(total)
     }
 }
 
 /// Input and output of a usage, as far as they are known.
-fn reported(usage: &Named<'_>) -> PyResult<(Option<i64>, Option<i64>)> {
-    let py = usage.0.py();
-    let tokens = usage.of(intern!(py, "tokens"))?;
-    let known = |provenance, figure| {
-        if usage.of(provenance)?.0.cast::<PyString>()?.to_str()? == "none" {
-            Ok(None)
-        } else {
-            units(&tokens.of(figure)?.0).map(Some)
-        }
-    };
-    Ok((
-        known(intern!(py, "input_provenance"), intern!(py, "input"))?,
-        known(intern!(py, "output_provenance"), intern!(py, "output"))?,
-    ))
+fn reported<S: AsRef<str>>(usage: &Usage<S>) -> (Option<i64>, Option<i64>) {
+    let known = |provenance: &S, figure| (provenance.as_ref() != "none").then(|| whole(figure));
+    (known(&usage.input_provenance, usage.tokens.input), known(&usage.output_provenance, usage.tokens.output))
+}
+
+fn whole(figure: u64) -> i64 {
+    i64::try_from(figure).map_or(MOST, counted)
 }
 
 /// A count of units from whatever an upstream or a price table came to: never negative, never above `2^53 - 1`, and 0

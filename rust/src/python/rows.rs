@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::lease::Reservation;
 use super::metrics::Bank;
 use super::tail::Tail;
 use super::told::{count, places, text, Named, Text, Told, Values};
@@ -93,6 +94,9 @@ impl Rows {
         let sequence = told.get(self.of_exchange.sequence)?.extract::<u64>()?;
         let record = (sequence > 0).then(|| row.record(sequence));
         let left = record.filter(|record| !self.tail.as_ref().is_some_and(|tail| tail.get().finish(record)));
+        if let Ok(reservation) = told.get(self.of_exchange.reservation)?.cast::<Reservation>() {
+            reservation.get().end(py, &row, now)?;
+        }
         Ok((PyBytes::new(py, &row.line()), left.map(|record| PyBytes::new(py, &record))))
     }
 }
