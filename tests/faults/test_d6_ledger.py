@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from tests.kit.books import PRICES, Load, ask, gateway, in_postgres, outcomes_of, rows_of, seen, stored, until_refused
 from tests.kit.client import chat
-from tests.kit.gateway import eventually
+from tests.kit.gateway import KEY, eventually
 from tests.kit.ledger import column
 from tests.kit.postgres import server
 from tests.kit.scene import Scene
 from tests.kit.scene import scene as a_scene
+from tests.kit.three import within_a_minute
 from tests.kit.words import ANSWER, DONE, FINISH, GOOD, HELLO, USAGE_EVENT, WORLD, event
 
-from sluicegate.demo.scripts import JSON, Mark, Wait, respond
+from sluicegate.demo.scripts import JSON, Mark, Wait, json_answer, respond
 
 KILLS = 50 if os.environ.get("SLUICEGATE_TEST_ALL") else 5
 
@@ -72,6 +73,22 @@ async def test_107_108_109_on_disconnect_finish_learns_the_exact_usage(tmp_path:
         assert ("provider", "provider") == (row["usage"]["input_provenance"], row["usage"]["output_provenance"])
         assert (11, 7) == (row["usage"]["tokens"]["input"], row["usage"]["tokens"]["output"])
         await scene.serves()
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_109_what_was_finished_for_a_client_that_left_counts_for_its_limits(tmp_path: Path, stream: bool) -> None:
+    await within_a_minute(10)
+    limits = {"tokens_per_minute": 1000, "concurrent_streams": 1}
+    keys = [{"name": "tests", "key": KEY, **limits}, {"name": "fresh", "key": "sk-test-fresh", **limits}]
+    async with a_scene(tmp_path, on_disconnect="finish", keys=keys) as scene:
+        await finish(scene, stream)
+        model = scene.model(json_answer(ANSWER))
+        answers = [await scene.gateway.ask(chat(model, max_tokens=9), key=key) for key in ("sk-test-fresh", KEY)]
+        fresh, left = (int(answer.header("x-ratelimit-remaining-tokens") or 0) for answer in answers)
+
+        assert 11 + 7 == fresh - left
+        assert 200 == (await scene.gateway.ask(chat(scene.model(respond(*GOOD)), stream=True, max_tokens=9))).status
 
 
 @pytest.mark.parametrize("count", ["-1", "NaN", "18446744073709551616", "1e400", '"7"', "9007199254740993"])
