@@ -1,4 +1,4 @@
-# The words of the house. `make build` needs Python 3.11 to 3.13, cargo, make and a C linker; it leaves .venv/bin/sluicegate.
+# The words of the house. `make build` needs Python 3.11 to 3.13, cargo, make and a C compiler; it leaves .venv/bin/sluicegate.
 # The first fast one of these (bench/interpreter.py), else the first; they are asked only where a .venv is made.
 PYTHONS := python3.11 /usr/bin/python3.11 python3 /usr/bin/python3 python3.12 python3.13
 PYTHON ?= $(shell (for python in $(PYTHONS); do $$python bench/interpreter.py; done; echo 3 python3.11) 2> /dev/null \

@@ -160,19 +160,21 @@ def takes_part(proxy: Proxy, scenario: Scenario) -> bool:
 def measure_round(results: Results, proxies: Sequence[Proxy], scenario: Scenario) -> list[Figures]:
     """One round of a scenario: the proxies take turns, and what each turn brought is summed up.
 
-    `cpu_whole_us` is a proxy's CPU in all of the round, its pauses included: what it does behind its answers too.
+    `cpu_whole_us` is a proxy's CPU from the beginning of each turn until its rows have arrived and a pause is over: all
+    that it does behind its answers, but not what it does while others have their turns.
     """
     seconds = min(scenario.seconds, 2.5) if results.quick else scenario.seconds
     turns = max(1, round(seconds / scenario.turn))
-    before = [proxy.cpu_us() for proxy in proxies]
     taken: list[list[Figures]] = [[] for _ in proxies]
+    whole = [0.0 for _ in proxies]
     for _ in range(turns):
-        for proxy, figures in zip(proxies, taken, strict=True):
-            rows = proxy.rows()
-            figures.append(results.run_scenario(proxy, scenario, seconds / turns))
-            proxy.wait_for_rows(rows + figures[-1]["answered"])
+        for place, proxy in enumerate(proxies):
+            rows, before = proxy.rows(), proxy.cpu_us()
+            figures = results.run_scenario(proxy, scenario, seconds / turns)
+            proxy.wait_for_rows(rows + figures["answered"])
             time.sleep(PAUSE)
-    whole = [proxy.cpu_us() - earlier for proxy, earlier in zip(proxies, before, strict=True)]
+            taken[place].append(figures)
+            whole[place] += proxy.cpu_us() - before
     return [summed(figures) | {"cpu_whole_us": cpu} for figures, cpu in zip(taken, whole, strict=True)]
 
 
