@@ -243,9 +243,9 @@ def outcomes(store: Store, instance: str) -> list[tuple[int, str]]:
 
 
 @contextmanager
-def sqlite(folder: Path, name: str = "ledger.db") -> Iterator[Sqlite]:
+def sqlite(folder: Path) -> Iterator[Sqlite]:
     """A store in a file there."""
-    store = Sqlite(str(folder / name))
+    store = Sqlite(str(folder / "ledger.db"))
     store.open()
     try:
         yield store

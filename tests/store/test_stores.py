@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.kit.ledger import NOON, column, drained, ends, every_row, fill, finished, outcomes, spool, sqlite
+from tests.kit.ledger import NOON, column, drained, ends, every_row, fill, finished, outcomes, spool
 from tests.kit.postgres import Server, server
 
 from sluicegate._native import Database
@@ -285,11 +285,15 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [":memory:", "file:x.db?mode=ro", "\udcff.db", "%41.db"])
 def test_a_file_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with sqlite(tmp_path, name) as store:
-        store.remember_prices({"a": "1"})
-        assert name in {file.name for file in tmp_path.iterdir()}
-    with sqlite(tmp_path, name) as store:
-        assert {"a": "1"} == store.prices()
+    known: list[dict[str, str]] = []
+    for prices in ({"a": "1"}, {"b": "2"}):
+        store = Sqlite(name)
+        store.open()
+        store.remember_prices(prices)
+        known.append(store.prices())
+        store.close()
+    assert [{"a": "1"}, {"a": "1", "b": "2"}] == known
+    assert [name] == [file.name for file in tmp_path.iterdir()]
 
 
 def test_a_file_that_must_be_there_is_not_made(tmp_path: Path) -> None:
