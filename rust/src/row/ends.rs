@@ -6,10 +6,10 @@
 //!   and counted, frame by frame as long as lengths can be believed.
 //! - An end says where in the piece its texts stand; nothing is copied.
 
-use super::record::{Frame, Kind, ADMITTED, BOTH, FINISHED, HEAD, LONGEST, OF_ADMITTED, OF_OWN, OF_SAME};
+use super::record::{Frame, Type, ADMITTED, BOTH, FINISHED, HEAD, LONGEST, OF_ADMITTED, OF_OWN, OF_SAME};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use Kind::{Count, Flag, MaybeCount, Text};
+use Type::{Count, Flag, MaybeCount, Text};
 
 /// Of what an end has in common with others, what the sums of a day are kept apart by: model, target, caller, its group.
 const GROUPED: [usize; 4] = [5, 6, 2, 3];
@@ -107,10 +107,10 @@ pub fn never_ended(sequence: u64, admission: &[u8]) -> Option<Vec<u8>> {
     row.extend([empty; 3]); // target, upstream_model, credential
     row.extend([zero, empty, Value::Text("unknown"), none, none, empty, configuration]);
     let mut frame = Frame::new(FINISHED, sequence, row.len());
-    for (kind, value) in OF_OWN.into_iter().chain(OF_SAME).zip(row) {
+    for (of, value) in OF_OWN.into_iter().chain(OF_SAME).zip(row) {
         match value {
             Value::Text(text) => frame.text(text),
-            Value::Count(flag) if kind == Flag => frame.flag(flag != 0),
+            Value::Count(flag) if of == Flag => frame.flag(flag != 0),
             Value::Count(count) => frame.count(count.unsigned_abs()),
             Value::None => frame.maybe(None),
         }
@@ -275,17 +275,17 @@ impl Packed<'_> {
         (found >= fields).then_some(())
     }
 
-    /// The next fields, if they are of these kinds.
-    fn fields<const N: usize>(&mut self, kinds: &[Kind; N]) -> Option<[Field; N]> {
+    /// The next fields, if they are of these types.
+    fn fields<const N: usize>(&mut self, types: &[Type; N]) -> Option<[Field; N]> {
         let mut fields = [Field::None; N];
-        for (field, &kind) in fields.iter_mut().zip(kinds) {
-            *field = self.field(kind)?;
+        for (field, &of) in fields.iter_mut().zip(types) {
+            *field = self.field(of)?;
         }
         Some(fields)
     }
 
-    fn field(&mut self, kind: Kind) -> Option<Field> {
-        let length = match (kind, self.byte()?) {
+    fn field(&mut self, of: Type) -> Option<Field> {
+        let length = match (of, self.byte()?) {
             (Count | MaybeCount, count @ 0..=0x7F) => return Some(Field::Count(i64::from(count))),
             (Count | MaybeCount, size @ 0xCC..=0xCF) => {
                 let count = self.number(1 << (size - 0xCC))?;

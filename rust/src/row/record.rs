@@ -4,8 +4,8 @@
 //!
 //! - A frame is eight bytes (the length of what follows and its CRC-32), then a byte that tells kind and version, the
 //!   record's sequence in eight bytes, and the rest of the record as a `MessagePack` array; numbers are little-endian.
-//!   What was written by an older version stays readable: fields are added at the end; whatever else changes gets a new
-//!   kind.
+//!   What a released version has written stays readable: fields are added at the end; whatever else changes gets a new
+//!   kind. No release wrote the kind 0x12, an end with its columns in another order: it counts as damaged.
 
 use super::{cut, micros, Row};
 
@@ -22,28 +22,28 @@ const MOST: u64 = (1 << 53) - 1;
 
 /// What a field holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Type {
     Text,
     Count,
     MaybeCount,
     Flag,
 }
 
-use Kind::{Count, Flag, MaybeCount, Text};
+use Type::{Count, Flag, MaybeCount, Text};
 
 /// The fields of an admission: when, id, endpoint, stream, caller and its group, model as asked and as configured,
 /// configuration.
-pub(super) const OF_ADMITTED: [Kind; 9] = [Count, Text, Text, Flag, Text, Text, Text, Text, Text];
+pub(super) const OF_ADMITTED: [Type; 9] = [Count, Text, Text, Flag, Text, Text, Text, Text, Text];
 
 /// The fields of an end, in the order of the store's columns: first what each has of its own (when, ids, duration,
 /// attempts, tokens, costs, first content, bytes), then what it has in common with others of its kind (endpoint, stream,
 /// caller and its group, models, target, the upstream's model, credential, status, error, outcome, provenances, price,
 /// configuration).
-pub(super) const OF_OWN: [Kind; 17] = [
+pub(super) const OF_OWN: [Type; 17] = [
     Count, Text, Text, Count, Text, Count, Count, Count, Count, Count, // to the tokens
     MaybeCount, MaybeCount, MaybeCount, Count, Count, Count, Count,
 ];
-pub(super) const OF_SAME: [Kind; 16] =
+pub(super) const OF_SAME: [Type; 16] =
     [Text, Flag, Text, Text, Text, Text, Text, Text, Text, Count, Text, Text, Text, Text, Text, Text];
 
 /// The bytes to append for a request that may be served, before it goes anywhere.
